@@ -1,0 +1,76 @@
+// The engine's configuration: plain values, read from TOML (docs/configuration.md) or filled in by a program. Every
+// error of the reader names file, line, key and what is allowed; an unknown key is an error.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "slots/pin.h"
+#include "slots/result.h"
+#include "slots/slot_selector.h"
+
+namespace hsmux {
+
+struct ModuleConfig {                             // [module.NAME]
+  std::string name;                               // NAME: [A-Za-z0-9_-], 1 to 32
+  std::string path;                               // path: required; relative to the file's folder if it has a '/'
+  std::map<std::string, std::string> environment; // environment = { SOFTHSM2_CONF = "..." }
+  std::string init_args;                          // init_args = "..."
+  std::chrono::milliseconds init_timeout{30'000}; // init_timeout_ms, 1 to 600000
+};
+
+struct SlotConfig {                 // [[slot]]
+  std::string name;                 // name: [A-Za-z0-9_.-], 1 to 32, unique; label of metrics and errors
+  std::string module;               // module: a [module.NAME]; may be left out when there is only one
+  SlotSelector selector;            // token_label, serial, slot_id, uri: at least one; uri alone
+  std::optional<PinOrigin> pin;     // pin = { env = "V" } | { file = "F", allow_group_read = false } |
+                                    //       { fd = 3 } | { prompt = true }; absent = no login
+  bool allow_pin_count_low = false; // allow_pin_count_low: one try although the token warns
+  std::uint32_t sessions_min = 1;   // sessions_min: opened at start, 0 to sessions_max
+  std::uint32_t sessions_max = 16;  // sessions_max: 1 to 4096, the anchor session not counted
+  double weight = 1.0;              // weight: above 0, at most 1000; share of the load
+  bool read_write = true;           // read_write: sessions are R/W (some HSMs have no others)
+};
+
+struct DeadlineConfig {                              // [deadlines]
+  std::chrono::milliseconds operation{10'000};       // operation_ms, 1 to 3600000
+  std::chrono::milliseconds key_generation{120'000}; // key_generation_ms, 1 to 3600000
+};
+
+enum class Placement : std::uint8_t { kAll, kQuorum, kSlots };
+
+struct PlacementConfig { // in [keys]: placement = "all" | "quorum" | ["slot-a", "slot-b"]
+  Placement kind = Placement::kAll;
+  std::uint32_t quorum = 0;       // quorum: 1 to the number of slots; only and always with placement = "quorum"
+  std::vector<std::string> slots; // names of configured slots
+};
+
+struct KeysConfig {                       // [keys]
+  PlacementConfig placement;              // where `generate` puts a key when the request does not say
+  bool development_software_keys = false; // development only: the same key made on the host may be imported into
+                                          // several slots
+};
+
+struct Config {
+  std::vector<ModuleConfig> modules; // 1 to 16
+  std::vector<SlotConfig> slots;     // 1 to 64
+  DeadlineConfig deadlines;
+  KeysConfig keys;
+  std::vector<std::string> algorithms; // algorithms = ["ecdsa-p256-sha256", ...]: probed at start; empty = all
+};
+
+// Reads `path`. Relative paths inside are relative to its folder. Errors: kIo (cannot be read, over 1 MiB),
+// kInvalidConfig ("hsmux.toml:12: slot.sessions_max: 0 is not allowed: 1 to 4096").
+Result<Config> read_config(const std::string &path);
+
+// The same from text; `name` stands for the file in errors, `folder` is what relative paths start from.
+Result<Config> parse_config(std::string_view text, const std::string &name, const std::string &folder);
+
+// The same checks for a configuration that a program filled in. `name` as above.
+Status check_config(const Config &config, const std::string &name = "configuration");
+
+} // namespace hsmux

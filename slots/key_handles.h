@@ -1,0 +1,47 @@
+// Object handles of keys, found once per slot and epoch: searching on every operation is what makes clients slow. Never
+// returns a handle of another epoch. Thread-safe.
+#pragma once
+
+#include <oneapi/tbb/concurrent_hash_map.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "slots/session.h"
+
+namespace hsmux {
+
+inline constexpr std::size_t kKeyIdBytesMax = 64; // of CKA_ID; longer ones are refused
+
+// The template that fits exactly the object of this class with this CKA_ID.
+Template key_template_by_id(ObjectClass object_class, ByteView id);
+
+class KeyHandles {
+public:
+  [[nodiscard]] std::optional<ObjectHandle> lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id) const;
+  void store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle);
+  void forget(ObjectClass object_class, ByteView id);
+  void clear() { handles_.clear(); }
+
+private:
+  struct Key { // fixed size, so that a look-up allocates nothing
+    std::array<std::uint8_t, kKeyIdBytesMax> id{};
+    std::uint8_t id_bytes = 0;
+    ObjectClass object_class{};
+    bool operator==(const Key&) const = default;
+  };
+  struct Hash {
+    static std::size_t hash(const Key& key);
+    static bool equal(const Key& a, const Key& b) { return a == b; }
+  };
+  struct Entry {
+    std::uint64_t epoch;
+    ObjectHandle handle;
+  };
+  static Key make_key(ObjectClass object_class, ByteView id);
+
+  tbb::concurrent_hash_map<Key, Entry, Hash> handles_;
+};
+
+} // namespace hsmux

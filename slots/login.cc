@@ -1,0 +1,122 @@
+#include "slots/login.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux {
+namespace {
+
+struct TokenMemory {
+  std::mutex login;         // held during a login: single-flight
+  bool latched = false;     // guarded by login
+  bool unlatched = false;   // guarded by login: one try is allowed at COUNT_LOW
+  unsigned long refused_with = 0;
+};
+
+// Tokens of this process by identity, not by slot id or module path: those change, the counter of tries does not.
+TokenMemory& memory_of(const TokenIdentity& token) {
+  static auto* const mutex = new std::mutex;
+  static auto* const tokens = new std::map<std::string, std::unique_ptr<TokenMemory>>;
+  const std::string key =
+      fmt::format("{}\n{}\n{}\n{}", token.manufacturer, token.model, token.serial, token.label);
+  const std::lock_guard lock(*mutex);
+  std::unique_ptr<TokenMemory>& memory = (*tokens)[key];
+  if (!memory) memory = std::make_unique<TokenMemory>();
+  return *memory;
+}
+
+std::string explain(LoginVerdict verdict, const TokenIdentity& token, unsigned long refused_with) {
+  switch (verdict) {
+  case LoginVerdict::kTry: return "";
+  case LoginVerdict::kWithheldLatched:
+    return fmt::format("no login is tried: this token answered {} before in this process, and tries are few; put the "
+                       "PIN right, then start again or unlatch the slot",
+                       rv_name(refused_with));
+  case LoginVerdict::kWithheldLocked:
+    return "the token's user PIN is locked; the security officer must reset it with the vendor's tool";
+  case LoginVerdict::kWithheldFinalTry:
+    return "no login is tried: one try is left before the token locks; log in once with the vendor's tool";
+  case LoginVerdict::kWithheldCountLow:
+    return "no login is tried: a wrong PIN was tried since the last login and the token counts; check the PIN, then "
+           "set allow_pin_count_low = true for one start, or log in once with the vendor's tool";
+  case LoginVerdict::kWithheldNotInitialised:
+    return "the token's user PIN has not been set; set it with the vendor's tool";
+  case LoginVerdict::kWithheldOperatorNeeded:
+    return fmt::format("token {} wants its PIN entered at the HSM (protected authentication path), which this version "
+                       "does not do",
+                       token.label);
+  }
+  return "";
+}
+
+bool logged_in(unsigned long state) { return state == CKS_RW_USER_FUNCTIONS || state == CKS_RO_USER_FUNCTIONS; }
+
+} // namespace
+
+LoginVerdict may_login(unsigned long flags, bool latched, bool allow_count_low) {
+  if ((flags & CKF_USER_PIN_LOCKED) != 0) return LoginVerdict::kWithheldLocked;
+  if (latched) return LoginVerdict::kWithheldLatched;
+  if ((flags & CKF_USER_PIN_INITIALIZED) == 0) return LoginVerdict::kWithheldNotInitialised;
+  if ((flags & CKF_USER_PIN_FINAL_TRY) != 0) return LoginVerdict::kWithheldFinalTry;
+  if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0) return LoginVerdict::kWithheldOperatorNeeded;
+  if ((flags & CKF_USER_PIN_COUNT_LOW) != 0 && !allow_count_low) return LoginVerdict::kWithheldCountLow;
+  return LoginVerdict::kTry;
+}
+
+Status login(Session& session, const TokenIdentity& token, PinSource& pin, const LoginOptions& options,
+             const std::string& slot_name, const EventSink& events) {
+  TokenMemory& memory = memory_of(token);
+  const std::lock_guard lock(memory.login);
+
+  // Another engine, or other code of this process, may have logged the token in: login is per token, not per session.
+  HSMUX_TRY(const unsigned long state, session.state());
+  if (logged_in(state)) return {};
+
+  const LoginVerdict verdict = may_login(token.flags, memory.latched, options.allow_count_low || memory.unlatched);
+  if (verdict != LoginVerdict::kTry) {
+    Error error = make_error(ErrorKind::kCredentials, explain(verdict, token, memory.refused_with));
+    error.slot = slot_name;
+    return fail(std::move(error));
+  }
+  Result<Pin> secret = pin.read();
+  if (!secret) {
+    Error error = std::move(secret).error();
+    error.slot = slot_name;
+    return fail(std::move(error));
+  }
+
+  const TimePoint start = MonotonicClock::now();
+  Status status = session.login(secret->view());
+  const unsigned long rv = status ? 0 : status.error().rv;
+  if (events) events({.kind = EventKind::kLogin, .slot = slot_name, .call = call_name(Call::kLogin), .rv = rv,
+                      .duration = MonotonicClock::now() - start});
+  memory.unlatched = false;
+  if (!status && disposition(status.error().status()).slot == SlotFate::kLatch) {
+    memory.latched = true;
+    memory.refused_with = rv;
+    Error& error = status.error();
+    error.message += fmt::format(" (PIN from {})", pin.describe());
+    if (events) events({.kind = EventKind::kPinLatched, .slot = slot_name, .call = call_name(Call::kLogin), .rv = rv});
+  }
+  return status;
+}
+
+void unlatch(const TokenIdentity& token) {
+  TokenMemory& memory = memory_of(token);
+  const std::lock_guard lock(memory.login);
+  memory.latched = false;
+  memory.unlatched = true;
+}
+
+bool latched(const TokenIdentity& token) {
+  TokenMemory& memory = memory_of(token);
+  const std::lock_guard lock(memory.login);
+  return memory.latched;
+}
+
+} // namespace hsmux

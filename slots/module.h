@@ -1,0 +1,79 @@
+// A loaded and initialised PKCS#11 module. One per library file and process, shared by every engine; never unloaded and
+// never finalised here (other code of the process may use it too). Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "slots/result.h"
+
+// PKCS#11's function list (CK_FUNCTION_LIST), declared in slots/pkcs11.h.
+struct _CK_FUNCTION_LIST; // NOLINT(bugprone-reserved-identifier): the standard's own tag
+
+namespace hsmux {
+
+struct ModuleOptions {
+  std::string name;                               // as configured; used in messages
+  std::string path;                               // a file, or a bare library name for the dynamic loader
+  std::map<std::string, std::string> environment; // variables that the module reads, e.g. SOFTHSM2_CONF
+  std::string init_args;                          // CK_C_INITIALIZE_ARGS.pReserved (NSS and others); empty = NULL
+  std::chrono::milliseconds init_timeout{30'000}; // modules do network I/O in dlopen and C_Initialize
+  // True in the hsmux program: environment is set before the first load. False inside other programs (a JVM), where
+  // setenv races getenv: a variable that differs is then an error that names it.
+  bool set_environment = false;
+};
+
+struct ModuleInfo { // CK_INFO, trimmed
+  std::string manufacturer;
+  std::string description;
+  int version_major = 0, version_minor = 0;   // of the library
+  int cryptoki_major = 0, cryptoki_minor = 0; // of the interface
+};
+
+class Module {
+public:
+  // Loads and initialises, or returns the one already loaded from the same file. Errors, all naming the module:
+  // kModule (missing file, not a library, not PKCS#11, a required function is NULL, C_Initialize failed or took longer
+  // than init_timeout), kInvalidConfig (loaded before with another environment or other arguments).
+  static Result<std::shared_ptr<Module>> load(const ModuleOptions &options);
+
+  Module(const Module &) = delete;
+  Module &operator=(const Module &) = delete;
+  ~Module() = default; // neither C_Finalize nor dlclose: see docs/decisions/0002-module-life.md
+
+  [[nodiscard]] const std::string &name() const { return name_; }
+  [[nodiscard]] const std::string &path() const { return path_; } // resolved
+  [[nodiscard]] const ModuleInfo &info() const { return info_; }
+  [[nodiscard]] bool initialised_by_us() const { return initialised_by_us_; }
+
+  // The module's functions. An entry may be NULL unless it is in the required set: callers check (slots/session.cc).
+  [[nodiscard]] const _CK_FUNCTION_LIST &functions() const { return *functions_; }
+
+  // True in a child process made by fork() after the load: the module must not be called there (PKCS#11 6.6). One
+  // relaxed load.
+  [[nodiscard]] bool forked() const;
+
+  // Slots that hold a token now (C_GetSlotList is asked each time: modules cache).
+  Result<std::vector<unsigned long>> slots_with_token() const;
+
+private:
+  Module() = default;
+  static Result<std::shared_ptr<Module>> open(const ModuleOptions &options, const std::string &path);
+
+  std::string name_, path_;
+  ModuleInfo info_;
+  const _CK_FUNCTION_LIST *functions_ = nullptr;
+  bool initialised_by_us_ = false;
+  unsigned long fork_generation_ = 0;
+  std::string init_args_; // C_Initialize may keep the pointer
+  std::map<std::string, std::string> environment_;
+};
+
+// The generation of this process: grows in each fork() child.
+unsigned long fork_generation();
+
+} // namespace hsmux

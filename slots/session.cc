@@ -1,0 +1,251 @@
+#include "slots/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux {
+namespace {
+
+// PKCS#11 takes non-const pointers for input that it does not change.
+unsigned char* input(ByteView bytes) {
+  static unsigned char empty = 0; // SoftHSM 2.6.1 takes a NULL input of length 0 for a missing argument
+  return bytes.empty() ? &empty : const_cast<unsigned char*>(bytes.data());
+}
+
+CK_MECHANISM ck(const Mechanism& mechanism) {
+  return {mechanism.type, mechanism.parameter, mechanism.parameter_bytes};
+}
+
+std::vector<CK_ATTRIBUTE> ck(const Template& list) {
+  std::vector<CK_ATTRIBUTE> result;
+  result.reserve(list.attributes().size());
+  for (const Attribute& attribute : list.attributes()) {
+    result.push_back({attribute.type, input(attribute.value), attribute.value.size()});
+  }
+  return result;
+}
+
+} // namespace
+
+// May `name` be called at all? Not in a fork of the process that loaded the module, nor where the module has no such function.
+Status Session::usable(Call name, bool present) const {
+  if (module_->forked()) [[unlikely]] {
+    return fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine: open a new engine after "
+                                    "exec(), PKCS#11 sessions do not survive fork()");
+  }
+  if (present) [[likely]] return {};
+  Error error = make_error(ErrorKind::kUnsupported, fmt::format("module {} has no {} (NULL in its function list)",
+                                                                module_->name(), call_name(name)));
+  error.call = name;
+  error.slot = *slot_name_;
+  return fail(std::move(error));
+}
+
+template <class Function, class... Arguments>
+Status Session::call(Call name, Function* function, Arguments... arguments) {
+  HSMUX_CHECK(usable(name, function != nullptr));
+  const CK_RV rv = function(arguments...);
+  if (rv != CKR_OK) [[unlikely]] return fail(call_error({name, rv}, *slot_name_));
+  return {};
+}
+
+Result<Session> Session::open(std::shared_ptr<const Module> module, unsigned long slot_id,
+                              std::shared_ptr<const std::string> slot_name, bool read_write) {
+  Session session(std::move(module), std::move(slot_name), CK_INVALID_HANDLE);
+  const CK_FLAGS flags = CKF_SERIAL_SESSION | (read_write ? CKF_RW_SESSION : 0);
+  CK_SESSION_HANDLE handle = CK_INVALID_HANDLE;
+  // No application pointer and no callback: some modules refuse them.
+  HSMUX_CHECK(session.call(Call::kOpenSession, session.module_->functions().C_OpenSession, CK_SLOT_ID{slot_id}, flags,
+                           static_cast<void*>(nullptr), CK_NOTIFY{nullptr}, &handle));
+  if (handle == CK_INVALID_HANDLE) {
+    Error error = make_error(ErrorKind::kDevice, "C_OpenSession answered CKR_OK with an invalid handle", Retry::kLater);
+    error.call = Call::kOpenSession;
+    error.slot = *session.slot_name_;
+    return fail(std::move(error));
+  }
+  session.handle_ = handle;
+  return session;
+}
+
+Session::Session(Session&& other) noexcept
+    : module_(std::move(other.module_)), slot_name_(std::move(other.slot_name_)),
+      handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_) {}
+
+Session& Session::operator=(Session&& other) noexcept {
+  std::swap(module_, other.module_);
+  std::swap(slot_name_, other.slot_name_);
+  std::swap(handle_, other.handle_);
+  std::swap(suspect_, other.suspect_);
+  return *this;
+}
+
+Session::~Session() {
+  if (handle_ != CK_INVALID_HANDLE && !module_->forked()) module_->functions().C_CloseSession(handle_);
+}
+
+void Session::abandon() { handle_ = CK_INVALID_HANDLE; }
+
+template <class Init, class Operation>
+Result<std::size_t> Session::operate(Call init_name, Init* init, Call name, Operation* operation,
+                                     const Mechanism& mechanism, ObjectHandle key, ByteView data,
+                                     std::span<std::uint8_t> out) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  HSMUX_CHECK(usable(name, operation != nullptr)); // known before Init leaves an operation active
+  HSMUX_CHECK(call(init_name, init, handle_, &ck_mechanism, key));
+  CK_ULONG written = out.size();
+  HSMUX_CHECK(call(name, operation, handle_, input(data), CK_ULONG{data.size()}, out.data(), &written));
+  if (written > out.size()) {
+    suspect_ = true;
+    Error error = make_error(ErrorKind::kDevice,
+                             fmt::format("module {} claims that {} wrote {} bytes into a buffer of {}", module_->name(),
+                                         call_name(name), written, out.size()),
+                             Retry::kElsewhere);
+    error.call = name;
+    error.slot = *slot_name_;
+    return fail(std::move(error));
+  }
+  return written;
+}
+
+Result<std::size_t> Session::sign(const Mechanism& mechanism, ObjectHandle key, ByteView data,
+                                  std::span<std::uint8_t> out) {
+  const CK_FUNCTION_LIST& f = module_->functions();
+  return operate(Call::kSignInit, f.C_SignInit, Call::kSign, f.C_Sign, mechanism, key, data, out);
+}
+
+Result<std::size_t> Session::decrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data,
+                                     std::span<std::uint8_t> out) {
+  const CK_FUNCTION_LIST& f = module_->functions();
+  return operate(Call::kDecryptInit, f.C_DecryptInit, Call::kDecrypt, f.C_Decrypt, mechanism, key, data, out);
+}
+
+Result<std::size_t> Session::encrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data,
+                                     std::span<std::uint8_t> out) {
+  const CK_FUNCTION_LIST& f = module_->functions();
+  return operate(Call::kEncryptInit, f.C_EncryptInit, Call::kEncrypt, f.C_Encrypt, mechanism, key, data, out);
+}
+
+Result<std::vector<ObjectHandle>> Session::find(const Template& wanted) {
+  const CK_FUNCTION_LIST& f = module_->functions();
+  std::vector<CK_ATTRIBUTE> list = ck(wanted);
+  HSMUX_CHECK(call(Call::kFindObjectsInit, f.C_FindObjectsInit, handle_, list.data(), CK_ULONG{list.size()}));
+
+  std::vector<ObjectHandle> found;
+  Status status;
+  while (true) {
+    std::array<CK_OBJECT_HANDLE, 64> batch{};
+    CK_ULONG count = 0;
+    status = call(Call::kFindObjects, f.C_FindObjects, handle_, batch.data(), CK_ULONG{batch.size()}, &count);
+    if (!status || count == 0) break;
+    found.insert(found.end(), batch.begin(), batch.begin() + std::min<std::size_t>(count, batch.size()));
+    if (found.size() > kObjectsMax) {
+      status = fail(ErrorKind::kDevice, fmt::format("more than {} objects fit one search", kObjectsMax));
+      break;
+    }
+  }
+  // Always ended: a search left active makes every later operation of the session fail.
+  Status ended = call(Call::kFindObjectsFinal, f.C_FindObjectsFinal, handle_);
+  if (!ended) suspect_ = true;
+  if (!status) return fail(std::move(status).error());
+  if (!ended) return fail(std::move(ended).error());
+  return found;
+}
+
+Result<std::vector<std::optional<Bytes>>> Session::attributes(ObjectHandle object,
+                                                              std::span<const unsigned long> types) {
+  constexpr CK_ULONG kValueBytesMax = 65'536;
+  const CK_FUNCTION_LIST& f = module_->functions();
+  std::vector<CK_ATTRIBUTE> list;
+  list.reserve(types.size());
+  for (const unsigned long type : types) list.push_back({type, nullptr, 0});
+
+  // Both codes still fill in the other attributes (PKCS#11 5.7.5, C_GetAttributeValue).
+  const auto partly_fine = [](const Error& error) {
+    return error.rv == CKR_ATTRIBUTE_SENSITIVE || error.rv == CKR_ATTRIBUTE_TYPE_INVALID;
+  };
+  const auto read = [&]() -> Status {
+    Status status = call(Call::kGetAttributeValue, f.C_GetAttributeValue, handle_, CK_OBJECT_HANDLE{object},
+                         list.data(), CK_ULONG{list.size()});
+    if (!status && partly_fine(status.error())) return {};
+    return status;
+  };
+
+  HSMUX_CHECK(read());
+  std::vector<std::optional<Bytes>> values(types.size());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (list[i].ulValueLen == CK_UNAVAILABLE_INFORMATION) continue;
+    if (list[i].ulValueLen > kValueBytesMax) {
+      return fail(ErrorKind::kDevice, fmt::format("attribute {:#x} is longer than {} bytes", types[i], kValueBytesMax));
+    }
+    values[i].emplace(list[i].ulValueLen);
+    list[i].pValue = values[i]->data();
+  }
+  HSMUX_CHECK(read());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (!values[i]) continue;
+    if (list[i].ulValueLen == CK_UNAVAILABLE_INFORMATION || list[i].ulValueLen > values[i]->size()) {
+      values[i].reset();
+    } else {
+      values[i]->resize(list[i].ulValueLen);
+    }
+  }
+  return values;
+}
+
+Result<KeyPairHandles> Session::generate_key_pair(const Mechanism& mechanism, const Template& public_key,
+                                                  const Template& private_key) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  std::vector<CK_ATTRIBUTE> public_list = ck(public_key);
+  std::vector<CK_ATTRIBUTE> private_list = ck(private_key);
+  CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
+  CK_OBJECT_HANDLE private_handle = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kGenerateKeyPair, module_->functions().C_GenerateKeyPair, handle_, &ck_mechanism,
+                   public_list.data(), CK_ULONG{public_list.size()}, private_list.data(),
+                   CK_ULONG{private_list.size()}, &public_handle, &private_handle));
+  return KeyPairHandles{public_handle, private_handle};
+}
+
+Result<ObjectHandle> Session::generate_key(const Mechanism& mechanism, const Template& key) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  std::vector<CK_ATTRIBUTE> list = ck(key);
+  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kGenerateKey, module_->functions().C_GenerateKey, handle_, &ck_mechanism, list.data(),
+                   CK_ULONG{list.size()}, &handle));
+  return handle;
+}
+
+Result<ObjectHandle> Session::create(const Template& object) {
+  std::vector<CK_ATTRIBUTE> list = ck(object);
+  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kCreateObject, module_->functions().C_CreateObject, handle_, list.data(),
+                   CK_ULONG{list.size()}, &handle));
+  return handle;
+}
+
+Status Session::destroy(ObjectHandle object) {
+  return call(Call::kDestroyObject, module_->functions().C_DestroyObject, handle_, CK_OBJECT_HANDLE{object});
+}
+
+Status Session::random(std::span<std::uint8_t> out) {
+  return call(Call::kGenerateRandom, module_->functions().C_GenerateRandom, handle_, out.data(), CK_ULONG{out.size()});
+}
+
+Status Session::login(std::span<const char> pin) {
+  auto* bytes = reinterpret_cast<unsigned char*>(const_cast<char*>(pin.data()));
+  Status status = call(Call::kLogin, module_->functions().C_Login, handle_, CK_USER_TYPE{CKU_USER}, bytes,
+                       CK_ULONG{pin.size()});
+  if (!status && status.error().rv == CKR_USER_ALREADY_LOGGED_IN) return {};
+  return status;
+}
+
+Result<unsigned long> Session::state() {
+  CK_SESSION_INFO info{};
+  HSMUX_CHECK(call(Call::kGetSessionInfo, module_->functions().C_GetSessionInfo, handle_, &info));
+  return info.state;
+}
+
+} // namespace hsmux

@@ -1,0 +1,84 @@
+// One PKCS#11 session and whole operations on it (Init and the operation together). Owned by one holder at a time; may move
+// between threads, but two threads never use one session at once (PKCS#11 6.7.4).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "slots/attribute.h"
+#include "slots/module.h"
+#include "slots/result.h"
+
+namespace hsmux {
+
+// CK_MECHANISM. The parameter outlives the whole operation: some modules read or write it again after Init.
+struct Mechanism {
+  unsigned long type = 0; // CKM_
+  void* parameter = nullptr;
+  std::size_t parameter_bytes = 0;
+};
+
+struct KeyPairHandles {
+  ObjectHandle public_key;
+  ObjectHandle private_key;
+};
+
+class Session {
+public:
+  // C_OpenSession. `slot_name` names the slot in errors.
+  static Result<Session> open(std::shared_ptr<const Module> module, unsigned long slot_id,
+                              std::shared_ptr<const std::string> slot_name, bool read_write);
+
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  ~Session(); // C_CloseSession, exactly once; its answer is of no use to anybody
+
+  // Forgets the handle without closing it: after a token lost all sessions it may have given the same value out again.
+  void abandon();
+
+  // Operations. `out` must hold the largest result that the algorithm can give: the size is never queried, since that
+  // doubles the calls. They return the bytes written. Errors: as the disposition table says, naming the call.
+  Result<std::size_t> sign(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
+  Result<std::size_t> decrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
+  Result<std::size_t> encrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
+
+  // All objects that fit, at most kObjectsMax (more is an error: the template is too wide).
+  Result<std::vector<ObjectHandle>> find(const Template& wanted);
+  // One value per type, nullopt where the object has none or does not reveal it. Values over 64 KiB are errors.
+  Result<std::vector<std::optional<Bytes>>> attributes(ObjectHandle object, std::span<const unsigned long> types);
+
+  Result<KeyPairHandles> generate_key_pair(const Mechanism& mechanism, const Template& public_key,
+                                           const Template& private_key);
+  Result<ObjectHandle> generate_key(const Mechanism& mechanism, const Template& key);
+  Result<ObjectHandle> create(const Template& object);
+  Status destroy(ObjectHandle object);
+  Status random(std::span<std::uint8_t> out);
+
+  // C_Login as CKU_USER. CKR_USER_ALREADY_LOGGED_IN is success. Only slots/login.cc calls this: it counts the tries.
+  Status login(std::span<const char> pin);
+  // CKS_ of C_GetSessionInfo: also the cheapest question whether the session still exists.
+  Result<unsigned long> state();
+
+  // True after the module broke a rule in a way that leaves the session in doubt: it is not to be used again.
+  [[nodiscard]] bool suspect() const { return suspect_; }
+
+  static constexpr std::size_t kObjectsMax = 100'000;
+
+private:
+  Session(std::shared_ptr<const Module> module, std::shared_ptr<const std::string> slot_name, unsigned long handle)
+      : module_(std::move(module)), slot_name_(std::move(slot_name)), handle_(handle) {}
+
+  [[nodiscard]] Status usable(Call name, bool present) const;
+  template <class Function, class... Arguments> Status call(Call name, Function* function, Arguments... arguments);
+  template <class Init, class Operation>
+  Result<std::size_t> operate(Call init_name, Init* init, Call name, Operation* operation, const Mechanism& mechanism,
+                              ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
+
+  std::shared_ptr<const Module> module_;
+  std::shared_ptr<const std::string> slot_name_;
+  unsigned long handle_ = 0; // 0 = closed or abandoned (CK_INVALID_HANDLE)
+  bool suspect_ = false;
+};
+
+} // namespace hsmux

@@ -1,0 +1,409 @@
+#include "slots/slot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux {
+namespace {
+
+using std::chrono::milliseconds;
+
+// The pause before trying again: doubles to a second, with jitter so that many clients of one HSM do not come at once.
+class BackOff {
+public:
+  Duration next() {
+    const Duration pause = std::exchange(step_, std::min(step_ * 2, kLongest));
+    return pause / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, (pause / 2).count())(random_));
+  }
+  void reset() { step_ = kShortest; }
+
+private:
+  static constexpr Duration kShortest = milliseconds(20), kLongest = milliseconds(1000);
+  Duration step_ = kShortest;
+  std::minstd_rand random_{std::random_device{}()};
+};
+
+constexpr Duration kDrainTime = milliseconds(1000);   // for leases in flight before a login that may disturb them
+constexpr Duration kCanaryInterval = milliseconds(1000);
+constexpr std::uint32_t kFailuresToProbe = 3;         // in a row
+
+} // namespace
+
+std::string_view slot_state_name(SlotState state) {
+  switch (state) {
+  case SlotState::kConnecting: return "connecting";
+  case SlotState::kReady: return "ready";
+  case SlotState::kLatched: return "latched";
+  case SlotState::kClosed: return "closed";
+  }
+  return "closed";
+}
+
+// Everything of the slot. Shared with its thread, so that a thread stuck in the module can be left behind.
+class Slot::Keeper {
+public:
+  Keeper(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
+         std::function<void()> capacity_freed)
+      : options_(std::move(options)), name_(std::make_shared<const std::string>(options_.name)),
+        module_(std::move(module)), events_(std::move(events)), pool_(options_.sessions_min, options_.sessions_max) {
+    if (options_.pin) pin_.emplace(*options_.pin);
+    pool_.pause();
+    pool_.begin_epoch(epoch_, false);
+    pool_.on_work([this] { signal(); });
+    pool_.on_capacity_freed(std::move(capacity_freed));
+  }
+
+  void run();
+  void signal() {
+    const std::lock_guard lock(mutex_);
+    work_ = true;
+    changed_.notify_all();
+  }
+
+  void finish(Lease lease, CallStatus status);
+  Result<ObjectHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id);
+  Status wait_connected(Deadline deadline);
+  bool stop(Deadline deadline);
+  void unlatch();
+  [[nodiscard]] SlotStats stats() const;
+  [[nodiscard]] TokenIdentity token() const {
+    const std::lock_guard lock(mutex_);
+    return token_;
+  }
+
+  const SlotOptions options_;
+  const std::shared_ptr<const std::string> name_;
+  const std::shared_ptr<const Module> module_;
+  const EventSink events_;
+  SessionPool pool_;
+  KeyHandles handles_;
+  std::atomic<std::uint64_t> epoch_{1};
+  std::atomic<SlotState> state_{SlotState::kConnecting};
+
+private:
+  enum class Work : std::uint8_t { kStop, kConnect, kProbe, kOpen, kClose };
+  Work next_work(std::vector<Session>& discarded);
+
+  void connect();
+  Status try_connect();
+  void connected();
+  void lose(bool sessions_are_closed, Error why);
+  void probe();
+  void open_session();
+  void remember(const Error& error);
+  void emit(Event event) const {
+    event.slot = *name_;
+    if (events_) events_(event);
+  }
+
+  std::optional<PinSource> pin_;     // keeper's thread only, as the next three
+  std::optional<Session> anchor_;    // never lent: closing a token's last session logs out (PKCS#11 5.6.2)
+  BackOff connect_pause_, open_pause_;
+
+  std::atomic<std::uint32_t> failures_{0};
+
+  mutable std::mutex mutex_; // guards what follows; never held during a call of the module or a callback
+  std::condition_variable changed_;
+  TokenIdentity token_;
+  std::optional<Error> last_error_, connect_error_;
+  bool work_ = false, stop_ = false, stopped_ = false;
+  bool probe_ = false, lost_ = false;
+  TimePoint connect_at_{}, open_at_{}, canary_at_{};
+};
+
+Slot::Keeper::Work Slot::Keeper::next_work(std::vector<Session>& discarded) {
+  while (true) {
+    discarded = pool_.take_discarded();
+    std::unique_lock lock(mutex_);
+    work_ = false;
+    if (!discarded.empty()) return Work::kClose;
+    if (stop_) return Work::kStop;
+    const TimePoint now = MonotonicClock::now();
+    TimePoint wake = TimePoint::max();
+    switch (state_.load()) {
+    case SlotState::kConnecting:
+      if (now >= connect_at_) return Work::kConnect;
+      wake = connect_at_;
+      break;
+    case SlotState::kReady:
+      if (probe_ || lost_) return Work::kProbe;
+      if (now < open_at_) {
+        wake = open_at_;
+      } else {
+        lock.unlock();
+        if (pool_.wanted() > 0) return Work::kOpen;
+        lock.lock();
+      }
+      break;
+    case SlotState::kLatched:
+    case SlotState::kClosed: break;
+    }
+    const auto woken = [this] { return work_ || stop_; };
+    if (wake == TimePoint::max()) {
+      changed_.wait(lock, woken);
+    } else {
+      changed_.wait_until(lock, wake, woken);
+    }
+  }
+}
+
+void Slot::Keeper::run() {
+  bool more = true;
+  while (more) {
+    std::vector<Session> discarded;
+    switch (next_work(discarded)) {
+    case Work::kStop: more = false; break;
+    case Work::kConnect: connect(); break;
+    case Work::kProbe: probe(); break;
+    case Work::kOpen: open_session(); break;
+    case Work::kClose: break; // by the destructors of `discarded`
+    }
+  }
+  anchor_.reset();
+  pin_.reset();
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  changed_.notify_all();
+}
+
+Status Slot::Keeper::try_connect() {
+  if (module_->forked()) return fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine");
+  HSMUX_TRY(const std::vector<TokenIdentity> tokens, read_tokens(*module_));
+  HSMUX_TRY(TokenIdentity token, select_token(options_.selector, tokens));
+  anchor_.reset();
+  HSMUX_TRY(Session anchor, Session::open(module_, token.slot_id, name_, options_.read_write));
+  {
+    // A login may end other sessions' operations (PKCS#11 5.6.6): those in flight get a moment.
+    std::unique_lock lock(mutex_);
+    token_ = token;
+    changed_.wait_for(lock, kDrainTime, [this] { return stop_ || pool_.stats().leased == 0; });
+  }
+  if (pin_) {
+    HSMUX_TRY(token, read_token(*module_, token.slot_id));
+    HSMUX_CHECK(login(anchor, token, *pin_, {.allow_count_low = options_.allow_pin_count_low}, *name_, events_));
+  }
+  anchor_.emplace(std::move(anchor));
+  return {};
+}
+
+void Slot::Keeper::connect() {
+  Status status = try_connect();
+  if (status) return connected();
+  Error& error = status.error();
+  if (error.slot.empty()) error.slot = *name_;
+  const bool latch = error.kind == ErrorKind::kCredentials;
+  const std::lock_guard lock(mutex_);
+  last_error_ = connect_error_ = error;
+  connect_at_ = MonotonicClock::now() + connect_pause_.next();
+  if (latch && !stop_) state_ = SlotState::kLatched;
+  changed_.notify_all();
+}
+
+void Slot::Keeper::connected() {
+  connect_pause_.reset();
+  open_pause_.reset();
+  failures_ = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!stop_) state_ = SlotState::kReady;
+    connect_error_.reset();
+    probe_ = lost_ = false;
+    open_at_ = {};
+    changed_.notify_all();
+  }
+  emit({.kind = EventKind::kSlotReady, .slot = {}});
+  pool_.resume();
+}
+
+void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
+  pool_.pause();
+  // All sessions and handles of the old epoch are void together.
+  pool_.begin_epoch(epoch_.fetch_add(1) + 1, sessions_are_closed);
+  handles_.clear();
+  if (anchor_ && sessions_are_closed) anchor_->abandon();
+  anchor_.reset();
+  emit({.kind = EventKind::kSlotLost, .slot = {}, .call = call_name(why.call), .rv = why.rv});
+  const std::lock_guard lock(mutex_);
+  last_error_ = std::move(why);
+  connect_at_ = {};
+  probe_ = lost_ = false;
+  if (!stop_) state_ = SlotState::kConnecting;
+}
+
+void Slot::Keeper::probe() {
+  bool lost = false;
+  {
+    const std::lock_guard lock(mutex_);
+    probe_ = false;
+    lost = lost_;
+  }
+  Result<unsigned long> state = anchor_->state();
+  if (!state) {
+    const SlotFate fate = disposition(state.error().status()).slot;
+    return lose(fate == SlotFate::kProbeAnchor || fate == SlotFate::kLost, std::move(state).error());
+  }
+  const bool logged_in = *state == CKS_RW_USER_FUNCTIONS || *state == CKS_RO_USER_FUNCTIONS;
+  if (lost || (pin_ && !logged_in)) {
+    Error why = make_error(ErrorKind::kUnavailable, logged_in ? "the token was lost" : "the login was lost");
+    why.slot = *name_;
+    return lose(false, std::move(why));
+  }
+  failures_ = 0;
+  pool_.resume();
+}
+
+void Slot::Keeper::open_session() {
+  const std::uint64_t epoch = epoch_;
+  const TimePoint start = MonotonicClock::now();
+  Result<Session> session = Session::open(module_, token().slot_id, name_, options_.read_write);
+  if (session) {
+    open_pause_.reset();
+    emit({.kind = EventKind::kSessionOpened, .slot = {}, .call = call_name(Call::kOpenSession),
+          .duration = MonotonicClock::now() - start});
+    return pool_.add(std::move(*session), epoch);
+  }
+  const Error& error = session.error();
+  emit({.kind = EventKind::kSessionOpenFailed, .slot = {}, .call = call_name(error.call), .rv = error.rv});
+  const Disposition row = disposition(error.status());
+  // A full token is not a fault: what it gave is its limit.
+  if (error.rv == CKR_SESSION_COUNT) pool_.learn_limit();
+  remember(error);
+  const std::lock_guard lock(mutex_);
+  open_at_ = MonotonicClock::now() + open_pause_.next();
+  if (row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost) lost_ = true;
+}
+
+void Slot::Keeper::remember(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  last_error_ = error;
+}
+
+void Slot::Keeper::finish(Lease lease, CallStatus status) {
+  const Disposition row = disposition(status);
+  const bool current = lease.epoch() == epoch_.load(std::memory_order_relaxed);
+  bool work = false;
+  if (row.slot == SlotFate::kSuccess) {
+    if (failures_.load(std::memory_order_relaxed) != 0) failures_ = 0;
+  } else if (row.slot != SlotFate::kNothing && row.slot != SlotFate::kBusy && current) {
+    const bool doubtful = row.slot == SlotFate::kProbeAnchor || row.slot == SlotFate::kLogin ||
+                          row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost;
+    // Before the session is back: nobody may get another dead one meanwhile.
+    if (doubtful) pool_.pause();
+    const bool canary = row.slot == SlotFate::kCanary;
+    const bool failing = row.slot == SlotFate::kFailure && ++failures_ >= kFailuresToProbe;
+    const TimePoint now = MonotonicClock::now();
+    const std::lock_guard lock(mutex_);
+    if (row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost) lost_ = true;
+    if (doubtful || ((canary || failing) && now >= canary_at_)) {
+      probe_ = work = true;
+      canary_at_ = now + kCanaryInterval;
+    }
+  }
+  if (row.session == SessionFate::kDiscard) {
+    emit({.kind = EventKind::kSessionDiscarded, .slot = {}, .call = call_name(status.call), .rv = status.rv});
+  }
+  pool_.finish(std::move(lease), status);
+  if (work) signal();
+}
+
+Result<ObjectHandle> Slot::Keeper::key_handle(Lease& lease, ObjectClass object_class, ByteView id) {
+  if (const auto cached = handles_.lookup(lease.epoch(), object_class, id)) return *cached;
+  Result<std::vector<ObjectHandle>> found = lease->find(key_template_by_id(object_class, id));
+  emit({.kind = EventKind::kKeyFind, .slot = {}, .call = call_name(Call::kFindObjects),
+        .rv = found ? 0 : found.error().rv});
+  if (!found) return fail(std::move(found).error());
+  if (found->size() != 1) {
+    Error error = found->empty()
+                      ? make_error(ErrorKind::kKeyNotFound, "the key is not (or no longer) in this slot")
+                      : make_error(ErrorKind::kKeyAmbiguous,
+                                   fmt::format("{} objects of this slot share the key's CKA_ID", found->size()));
+    error.slot = *name_;
+    return fail(std::move(error));
+  }
+  handles_.store(lease.epoch(), object_class, id, found->front());
+  return found->front();
+}
+
+Status Slot::Keeper::wait_connected(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  const bool answered = changed_.wait_until(lock, deadline.at(), [this] {
+    return state_ == SlotState::kReady || connect_error_.has_value();
+  });
+  if (state_ == SlotState::kReady) return {};
+  if (answered) return fail(*connect_error_);
+  Error error = make_error(ErrorKind::kTimeout, "the module did not let us connect to the token in time", Retry::kLater);
+  error.slot = *name_;
+  return fail(std::move(error));
+}
+
+bool Slot::Keeper::stop(Deadline deadline) {
+  state_ = SlotState::kClosed;
+  pool_.close();
+  std::unique_lock lock(mutex_);
+  stop_ = true;
+  changed_.notify_all();
+  return changed_.wait_until(lock, deadline.at(), [this] { return stopped_; });
+}
+
+void Slot::Keeper::unlatch() {
+  hsmux::unlatch(token());
+  const std::lock_guard lock(mutex_);
+  if (state_ != SlotState::kLatched) return;
+  state_ = SlotState::kConnecting;
+  connect_at_ = {};
+  work_ = true;
+  changed_.notify_all();
+}
+
+SlotStats Slot::Keeper::stats() const {
+  SlotStats stats{.state = state_, .epoch = epoch_, .sessions = pool_.stats(), .last_error = {}};
+  const std::lock_guard lock(mutex_);
+  stats.last_error = last_error_;
+  return stats;
+}
+
+Result<std::unique_ptr<Slot>> Slot::open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
+                                         std::function<void()> capacity_freed, Deadline deadline, bool wait_ready) {
+  auto keeper = std::make_shared<Keeper>(std::move(options), std::move(module), std::move(events),
+                                         std::move(capacity_freed));
+  std::unique_ptr<Slot> slot(new Slot(keeper));
+  std::thread([keeper] { keeper->run(); }).detach(); // joined by Keeper::stop, or left behind when stuck
+  Status status = keeper->wait_connected(deadline);
+  if (!status && wait_ready) return fail(std::move(status).error());
+  return slot;
+}
+
+Slot::~Slot() {
+  // In a fork's child there is no keeper thread to wait for, and its locks may be held for ever: all of it is left alone.
+  if (keeper_->module_->forked()) {
+    new std::shared_ptr<Keeper>(std::move(keeper_));
+    return;
+  }
+  keeper_->stop(Deadline::after(std::chrono::seconds(5)));
+}
+
+const std::string& Slot::name() const { return *keeper_->name_; }
+const SlotOptions& Slot::options() const { return keeper_->options_; }
+const Module& Slot::module() const { return *keeper_->module_; }
+TokenIdentity Slot::token() const { return keeper_->token(); }
+std::uint64_t Slot::epoch() const { return keeper_->epoch_.load(std::memory_order_relaxed); }
+bool Slot::ready() const { return keeper_->state_.load(std::memory_order_relaxed) == SlotState::kReady; }
+SlotStats Slot::stats() const { return keeper_->stats(); }
+std::optional<Lease> Slot::try_acquire() { return keeper_->pool_.try_acquire(); }
+void Slot::finish(Lease lease, CallStatus status) { keeper_->finish(std::move(lease), status); }
+Result<ObjectHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteView id) {
+  return keeper_->key_handle(lease, object_class, id);
+}
+void Slot::forget_key(ObjectClass object_class, ByteView id) { keeper_->handles_.forget(object_class, id); }
+void Slot::unlatch() { keeper_->unlatch(); }
+bool Slot::close(Deadline deadline) { return keeper_->stop(deadline); }
+
+} // namespace hsmux

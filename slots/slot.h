@@ -1,0 +1,89 @@
+// One token in use: its login, its epoch, its anchor session, its pool of sessions and its key handles. A keeper thread does
+// all that is off the requests' way: connecting, opening and closing sessions, and coming back after a loss. Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "metrics/events.h"
+#include "slots/deadline.h"
+#include "slots/key_handles.h"
+#include "slots/login.h"
+#include "slots/session_pool.h"
+#include "slots/token_info.h"
+
+namespace hsmux {
+
+struct SlotOptions {
+  std::string name;
+  SlotSelector selector;
+  std::optional<PinOrigin> pin; // absent: no login
+  bool allow_pin_count_low = false;
+  std::uint32_t sessions_min = 1, sessions_max = 16; // the anchor session is not counted
+  double weight = 1.0;
+  bool read_write = true;
+};
+
+enum class SlotState : std::uint8_t {
+  kConnecting, // not yet, or again: the keeper tries
+  kReady,
+  kLatched, // a PIN was refused or withheld: an operator must act
+  kClosed,
+};
+std::string_view slot_state_name(SlotState state);
+
+struct SlotStats {
+  SlotState state = SlotState::kConnecting;
+  std::uint64_t epoch = 0;
+  SessionPoolStats sessions;
+  std::optional<Error> last_error; // why it is not ready, or the last thing that went wrong with a session
+};
+
+class Slot {
+public:
+  // Connects; waits for that until `deadline`. With `wait_ready` a failure to connect is the error; without it the slot
+  // stays and its keeper goes on trying. `capacity_freed` is called, on any thread, when a session may be free. Errors: as
+  // select_token, login and C_OpenSession; kTimeout.
+  static Result<std::unique_ptr<Slot>> open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
+                                            std::function<void()> capacity_freed, Deadline deadline, bool wait_ready);
+  ~Slot();
+  Slot(const Slot&) = delete;
+  Slot& operator=(const Slot&) = delete;
+
+  [[nodiscard]] const std::string& name() const;
+  [[nodiscard]] const SlotOptions& options() const;
+  [[nodiscard]] const Module& module() const;
+  [[nodiscard]] TokenIdentity token() const;
+  [[nodiscard]] std::uint64_t epoch() const; // one relaxed load
+  [[nodiscard]] bool ready() const;          // one relaxed load
+  [[nodiscard]] SlotStats stats() const;
+
+  // The pool's try_acquire: never waits. Empty while the slot is not ready.
+  std::optional<Lease> try_acquire();
+  // Ends a lease; `status` is the last call's. The slot draws its conclusions (slots/disposition.h) before anybody else
+  // can get a session.
+  void finish(Lease lease, CallStatus status);
+
+  // The handle of the one object with this class and CKA_ID, from the cache or found with the lease's session. Errors:
+  // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's.
+  Result<ObjectHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id);
+  void forget_key(ObjectClass object_class, ByteView id);
+
+  // An operator says that the PIN is right now.
+  void unlatch();
+
+  // No session is lent any more; idle sessions are closed. False when the keeper did not end by the deadline, being stuck
+  // in the module: it is left behind with all that it touches.
+  bool close(Deadline deadline);
+
+private:
+  class Keeper;
+  explicit Slot(std::shared_ptr<Keeper> keeper) : keeper_(std::move(keeper)) {}
+  std::shared_ptr<Keeper> keeper_;
+};
+
+} // namespace hsmux

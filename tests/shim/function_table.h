@@ -1,0 +1,63 @@
+// The functions of PKCS#11 2.40 as data: one entry per function, in the order of CK_FUNCTION_LIST.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux::shim {
+
+// What the first argument of a function is.
+enum class Target { kNone, kSlot, kSession };
+
+// clang-format off
+#define HSMUX_PKCS11_FUNCTIONS(X)                                                                                     \
+  X(C_Initialize, kNone) X(C_Finalize, kNone) X(C_GetInfo, kNone) X(C_GetFunctionList, kNone)                         \
+  X(C_GetSlotList, kNone) X(C_GetSlotInfo, kSlot) X(C_GetTokenInfo, kSlot) X(C_GetMechanismList, kSlot)               \
+  X(C_GetMechanismInfo, kSlot) X(C_InitToken, kSlot) X(C_InitPIN, kSession) X(C_SetPIN, kSession)                     \
+  X(C_OpenSession, kSlot) X(C_CloseSession, kSession) X(C_CloseAllSessions, kSlot) X(C_GetSessionInfo, kSession)      \
+  X(C_GetOperationState, kSession) X(C_SetOperationState, kSession) X(C_Login, kSession) X(C_Logout, kSession)        \
+  X(C_CreateObject, kSession) X(C_CopyObject, kSession) X(C_DestroyObject, kSession) X(C_GetObjectSize, kSession)     \
+  X(C_GetAttributeValue, kSession) X(C_SetAttributeValue, kSession) X(C_FindObjectsInit, kSession)                    \
+  X(C_FindObjects, kSession) X(C_FindObjectsFinal, kSession) X(C_EncryptInit, kSession) X(C_Encrypt, kSession)        \
+  X(C_EncryptUpdate, kSession) X(C_EncryptFinal, kSession) X(C_DecryptInit, kSession) X(C_Decrypt, kSession)          \
+  X(C_DecryptUpdate, kSession) X(C_DecryptFinal, kSession) X(C_DigestInit, kSession) X(C_Digest, kSession)            \
+  X(C_DigestUpdate, kSession) X(C_DigestKey, kSession) X(C_DigestFinal, kSession) X(C_SignInit, kSession)             \
+  X(C_Sign, kSession) X(C_SignUpdate, kSession) X(C_SignFinal, kSession) X(C_SignRecoverInit, kSession)               \
+  X(C_SignRecover, kSession) X(C_VerifyInit, kSession) X(C_Verify, kSession) X(C_VerifyUpdate, kSession)              \
+  X(C_VerifyFinal, kSession) X(C_VerifyRecoverInit, kSession) X(C_VerifyRecover, kSession)                            \
+  X(C_DigestEncryptUpdate, kSession) X(C_DecryptDigestUpdate, kSession) X(C_SignEncryptUpdate, kSession)              \
+  X(C_DecryptVerifyUpdate, kSession) X(C_GenerateKey, kSession) X(C_GenerateKeyPair, kSession)                        \
+  X(C_WrapKey, kSession) X(C_UnwrapKey, kSession) X(C_DeriveKey, kSession) X(C_SeedRandom, kSession)                  \
+  X(C_GenerateRandom, kSession) X(C_GetFunctionStatus, kSession) X(C_CancelFunction, kSession)                        \
+  X(C_WaitForSlotEvent, kNone)
+// clang-format on
+
+enum class Function : std::size_t {
+#define HSMUX_ENUMERATOR(name, target) name,
+  HSMUX_PKCS11_FUNCTIONS(HSMUX_ENUMERATOR)
+#undef HSMUX_ENUMERATOR
+};
+
+constexpr std::array kFunctionNames = {
+#define HSMUX_NAME(name, target) std::string_view(#name),
+    HSMUX_PKCS11_FUNCTIONS(HSMUX_NAME)
+#undef HSMUX_NAME
+};
+
+constexpr std::size_t kFunctions = kFunctionNames.size();
+static_assert(sizeof(CK_FUNCTION_LIST) == (kFunctions + 1) * sizeof(void *), "one entry per function of the list");
+
+constexpr std::string_view name_of(Function function) { return kFunctionNames[static_cast<std::size_t>(function)]; }
+
+constexpr std::optional<Function> function_named(std::string_view name) {
+  for (std::size_t i = 0; i < kFunctions; ++i) {
+    if (kFunctionNames[i] == name) return static_cast<Function>(i);
+  }
+  return std::nullopt;
+}
+
+} // namespace hsmux::shim
