@@ -8,10 +8,10 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
-#include <map>
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -163,7 +163,7 @@ private:
                     fmt::format("'{}' is not allowed: 1 to {} of A-Z a-z 0-9 _ . -", shown(slot.name), kNameBytesMax));
     }
     if (slot.module.empty()) return refuse(key + ".module", fmt::format("missing: one of {}", module_names()));
-    if (!std::ranges::contains(config_.modules, slot.module, &ModuleConfig::name)) {
+    if (std::ranges::count(config_.modules, slot.module, &ModuleConfig::name) == 0) {
       return refuse(key + ".module",
                     fmt::format("there is no [module.{}]: one of {}", shown(slot.module), module_names()));
     }
@@ -192,7 +192,7 @@ private:
     HSMUX_CHECK(text(key + ".uri", *selector.uri));
     // Among no tokens none fits; a URI that is wrong in itself is told apart by its kind.
     const auto none = select_token(selector, {});
-    if (none.error().kind == ErrorKind::kInvalidConfig) return refuse(key + ".uri", none.error().message);
+    if (!none && none.error().kind == ErrorKind::kInvalidConfig) return refuse(key + ".uri", none.error().message);
     return {};
   }
 
@@ -253,7 +253,7 @@ private:
     for (std::size_t i = 0; i < placement.slots.size(); ++i) {
       const std::string key = fmt::format("keys.placement[{}]", i + 1);
       const std::string &name = placement.slots[i];
-      if (!std::ranges::contains(config_.slots, name, &SlotConfig::name)) {
+      if (std::ranges::count(config_.slots, name, &SlotConfig::name) == 0) {
         std::vector<std::string_view> known;
         for (const SlotConfig &slot : config_.slots) known.push_back(slot.name);
         return refuse(key, fmt::format("there is no slot '{}': one of {}", shown(name), fmt::join(known, ", ")));

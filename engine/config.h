@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "slots/pin.h"
@@ -25,7 +26,7 @@ struct ModuleConfig {                             // [module.NAME]
 
 struct SlotConfig {                 // [[slot]]
   std::string name;                 // name: [A-Za-z0-9_.-], 1 to 32, unique; label of metrics and errors
-  std::string module;               // module: a [module.NAME]; may be left out when there is only one
+  std::string module;               // module: a [module.NAME]; a file may leave it out when there is only one
   SlotSelector selector;            // token_label, serial, slot_id, uri: at least one; uri alone
   std::optional<PinOrigin> pin;     // pin = { env = "V" } | { file = "F", allow_group_read = false } |
                                     //       { fd = 3 } | { prompt = true }; absent = no login
@@ -70,7 +71,8 @@ Result<Config> read_config(const std::string &path);
 // The same from text; `name` stands for the file in errors, `folder` is what relative paths start from.
 Result<Config> parse_config(std::string_view text, const std::string &name, const std::string &folder);
 
-// The same checks for a configuration that a program filled in. `name` as above.
+// The same checks for a configuration that a program filled in, where each slot names its module. `name` as above;
+// errors count slots from 1: "configuration: slot[2].sessions_max: 0 is not allowed: 1 to 4096".
 Status check_config(const Config &config, const std::string &name = "configuration");
 
 } // namespace hsmux

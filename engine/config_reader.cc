@@ -19,7 +19,7 @@ namespace {
 using config_limits::IntegerRange;
 
 // toml++ reads dotted keys by recursion without a bound; no key of ours has more than three parts.
-constexpr std::ptrdiff_t kDotsPerLineMax = 64;
+constexpr std::ptrdiff_t kDotsPerLineMax = 32;
 
 constexpr std::string_view kPinInClear =
     "a PIN in clear is refused: whoever reads this file could use the HSM's keys; say where the PIN is: "

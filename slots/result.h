@@ -36,8 +36,9 @@ inline std::unexpected<Error> fail(ErrorKind kind, std::string message, Retry re
   declaration = std::move(*(result))
 
 // HSMUX_CHECK(expression): nothing, or an early return of the error of a Status.
-#define HSMUX_CHECK(expression)                                                                                        \
+#define HSMUX_CHECK(expression) HSMUX_CHECK_AS(HSMUX_CONCAT(status_, __COUNTER__), expression)
+#define HSMUX_CHECK_AS(status, expression)                                                                             \
   do {                                                                                                                 \
-    auto hsmux_status = (expression);                                                                                  \
-    if (!hsmux_status) return ::hsmux::fail(std::move(hsmux_status).error());                                          \
+    auto status = (expression);                                                                                        \
+    if (!status) return ::hsmux::fail(std::move(status).error());                                                      \
   } while (false)

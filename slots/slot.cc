@@ -52,13 +52,13 @@ class Slot::Keeper {
 public:
   Keeper(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
          std::function<void()> capacity_freed)
-      : options_(std::move(options)), name_(std::make_shared<const std::string>(options_.name)),
+      : options_(std::move(options)), capacity_freed_(std::move(capacity_freed)), name_(std::make_shared<const std::string>(options_.name)),
         module_(std::move(module)), events_(std::move(events)), pool_(options_.sessions_min, options_.sessions_max) {
     if (options_.pin) pin_.emplace(*options_.pin);
     pool_.pause();
     pool_.begin_epoch(epoch_, false);
     pool_.on_work([this] { signal(); });
-    pool_.on_capacity_freed(std::move(capacity_freed));
+    pool_.on_capacity_freed(capacity_freed_);
   }
 
   void run();
@@ -80,6 +80,7 @@ public:
   }
 
   const SlotOptions options_;
+  const std::function<void()> capacity_freed_; // also told when the slot gives up: those who wait for it must know
   const std::shared_ptr<const std::string> name_;
   const std::shared_ptr<const Module> module_;
   const EventSink events_;
@@ -121,10 +122,12 @@ private:
 
 Slot::Keeper::Work Slot::Keeper::next_work(std::vector<Session>& discarded) {
   while (true) {
-    discarded = pool_.take_discarded();
     std::unique_lock lock(mutex_);
-    work_ = false;
+    work_ = false; // before looking: what comes up from here on wakes us again
+    lock.unlock();
+    discarded = pool_.take_discarded();
     if (!discarded.empty()) return Work::kClose;
+    lock.lock();
     if (stop_) return Work::kStop;
     const TimePoint now = MonotonicClock::now();
     TimePoint wake = TimePoint::max();
@@ -200,11 +203,14 @@ void Slot::Keeper::connect() {
   Error& error = status.error();
   if (error.slot.empty()) error.slot = *name_;
   const bool latch = error.kind == ErrorKind::kCredentials;
-  const std::lock_guard lock(mutex_);
-  last_error_ = connect_error_ = error;
-  connect_at_ = MonotonicClock::now() + connect_pause_.next();
-  if (latch && !stop_) state_ = SlotState::kLatched;
-  changed_.notify_all();
+  {
+    const std::lock_guard lock(mutex_);
+    last_error_ = connect_error_ = error;
+    connect_at_ = MonotonicClock::now() + connect_pause_.next();
+    if (latch && !stop_) state_ = SlotState::kLatched;
+    changed_.notify_all();
+  }
+  if (latch && capacity_freed_) capacity_freed_();
 }
 
 void Slot::Keeper::connected() {

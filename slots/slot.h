@@ -46,8 +46,8 @@ struct SlotStats {
 class Slot {
 public:
   // Connects; waits for that until `deadline`. With `wait_ready` a failure to connect is the error; without it the slot
-  // stays and its keeper goes on trying. `capacity_freed` is called, on any thread, when a session may be free. Errors: as
-  // select_token, login and C_OpenSession; kTimeout.
+  // stays and its keeper goes on trying. `capacity_freed` is called, on any thread, when a session may be free or when
+  // the slot gives up (latched). Errors: as select_token, login and C_OpenSession; kTimeout.
   static Result<std::unique_ptr<Slot>> open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
                                             std::function<void()> capacity_freed, Deadline deadline, bool wait_ready);
   ~Slot();

@@ -13,7 +13,6 @@
 #include <random>
 
 #include "slots/pkcs11.h"
-#include "slots/token_text.h"
 
 namespace hsmux {
 namespace {
@@ -126,19 +125,25 @@ template <typename Wanted> CK_SLOT_ID find_slot(const CK_FUNCTION_LIST &module, 
   give_up(fmt::format("no slot with {}", what));
 }
 
+// The label field is padded with blanks (PKCS#11 2.40, 3.2).
+std::string padded(std::string label) {
+  label.resize(sizeof(CK_TOKEN_INFO::label), ' ');
+  return label;
+}
+
 CK_SLOT_ID find_token(const CK_FUNCTION_LIST &module, const std::string &label) {
-  return find_slot(module, label.c_str(),
-                   [&](const CK_TOKEN_INFO &info) { return trimmed_text(info.label, sizeof info.label) == label; });
+  return find_slot(module, label.c_str(), [wanted = padded(label)](const CK_TOKEN_INFO &info) {
+    return std::equal(wanted.begin(), wanted.end(), std::begin(info.label));
+  });
 }
 
 void init_token(const CK_FUNCTION_LIST &module, const std::string &label, std::string pin) {
   const CK_SLOT_ID empty = find_slot(module, "a token that is not initialised", [](const CK_TOKEN_INFO &info) {
     return (info.flags & CKF_TOKEN_INITIALIZED) == 0;
   });
-  std::string so_pin = random_pin(), padded = label;
-  padded.resize(sizeof(CK_TOKEN_INFO::label), ' ');
+  std::string so_pin = random_pin(), label_field = padded(label);
   const auto bytes = [](std::string &text) { return reinterpret_cast<CK_UTF8CHAR *>(text.data()); };
-  check(module.C_InitToken(empty, bytes(so_pin), so_pin.size(), bytes(padded)), "C_InitToken");
+  check(module.C_InitToken(empty, bytes(so_pin), so_pin.size(), bytes(label_field)), "C_InitToken");
 
   CK_SESSION_HANDLE session = 0;
   check(

@@ -234,8 +234,6 @@ __attribute__((visibility("default"))) CK_RV C_GetInterface(unsigned char *name,
 namespace {
 
 // At unload or at the end of the program; State is never destroyed, so it can still be read.
-__attribute__((destructor)) void write_statistics() {
-  if (const char *path = std::getenv("HSMUX_SHIM_STATISTICS")) State::get().write_counts(path);
-}
+__attribute__((destructor)) void write_statistics() { State::get().write_statistics(); }
 
 } // namespace

@@ -9,7 +9,8 @@
 //   HSMUX_SHIM_INIT        C_Initialize: "already" (forwards, then CKR_CRYPTOKI_ALREADY_INITIALIZED), "cant_lock",
 //                          "hang" (until release())
 //   HSMUX_SHIM_RESERVED    C_Initialize answers CKR_ARGUMENTS_BAD unless pReserved is this text (never forwarded then)
-//   HSMUX_SHIM_STATISTICS  path of a file that gets the counts as JSON when the library is unloaded or the program ends
+//   HSMUX_SHIM_STATISTICS  path of a file that gets the counts as JSON when the library is unloaded or the program
+//                          ends (at load; for programs that load one shim)
 #pragma once
 
 #include <dlfcn.h>

@@ -47,7 +47,10 @@ State &State::get() {
 }
 
 bool State::load() {
-  std::call_once(loaded_, [this] { wrapped_ = load_wrapped(wrapped_path()); });
+  std::call_once(loaded_, [this] {
+    wrapped_ = load_wrapped(wrapped_path());
+    if (const char *path = std::getenv("HSMUX_SHIM_STATISTICS")) statistics_path_ = path;
+  });
   return wrapped_ != nullptr;
 }
 
@@ -327,6 +330,10 @@ unsigned long State::logins(CK_SLOT_ID slot) {
     if (slot == HSMUX_SHIM_ANY_SLOT || slot == at) sum += logins;
   }
   return sum;
+}
+
+void State::write_statistics() {
+  if (!statistics_path_.empty()) write_counts(statistics_path_.c_str());
 }
 
 bool State::write_counts(const char *path) {

@@ -75,6 +75,7 @@ public:
   std::string last_violation();
   unsigned long logins(CK_SLOT_ID slot);
   bool write_counts(const char *path);
+  void write_statistics(); // at the end, where HSMUX_SHIM_STATISTICS asked for it
 
 private:
   struct Session {
@@ -111,6 +112,7 @@ private:
 
   std::once_flag loaded_;
   const CK_FUNCTION_LIST *wrapped_ = nullptr;
+  std::string statistics_path_; // set by load()
 
   std::mutex mutex_; // guards all below
   std::condition_variable changed_;

@@ -1,0 +1,13 @@
+#include "engine/attempt.h"
+
+namespace hsmux {
+
+Step next_step(const Error& error, const Attempts& attempts, bool repeatable, Deadline deadline, TimePoint now) {
+  if (!repeatable || deadline.passed(now) || attempts.made >= kAttemptsMax) return Step::kGiveUp;
+  // Only what the module said of an attempt is worth another one; waiting in vain is final.
+  const bool stale_handle = error.kind == ErrorKind::kKeyNotFound && error.rv != 0;
+  if (stale_handle) return attempts.found_again ? Step::kGiveUp : Step::kFindAgain;
+  return error.retry == Retry::kElsewhere ? Step::kElsewhere : Step::kGiveUp;
+}
+
+} // namespace hsmux

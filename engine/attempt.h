@@ -1,0 +1,27 @@
+// What to do after an attempt failed: a pure decision.
+#pragma once
+
+#include <cstdint>
+
+#include "slots/deadline.h"
+#include "slots/error.h"
+
+namespace hsmux {
+
+struct Attempts {
+  std::uint32_t made = 0;    // including the one that failed
+  bool found_again = false;  // the key's handle was looked up anew once already
+};
+
+enum class Step : std::uint8_t {
+  kGiveUp,
+  kFindAgain, // the handle is stale: once more on the same slot with a new one
+  kElsewhere, // another slot where there is one, else another session
+};
+
+inline constexpr std::uint32_t kAttemptsMax = 16;
+
+// `repeatable`: doing it twice does no harm (sign, decrypt, encrypt with a fresh IV); keys are never made twice.
+Step next_step(const Error& error, const Attempts& attempts, bool repeatable, Deadline deadline, TimePoint now);
+
+} // namespace hsmux

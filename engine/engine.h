@@ -1,0 +1,78 @@
+// hsmux's front door: keys by name, spread over the configured slots. Blocking calls on the caller's thread; any number of
+// threads. While a module's own call runs it is not interrupted: a deadline bounds waiting and retries, not the vendor's code.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "metrics/events.h"
+
+namespace hsmux {
+
+enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning, kError };
+// Called on any thread with no lock held; must be thread-safe and must not call back into the engine. No secrets.
+using LogSink = std::function<void(LogLevel, const std::string&)>;
+
+struct EngineOptions {
+  EventSink events;
+  LogSink log;
+  // Set the modules' environment variables before they are loaded: only for a program of its own (slots/module.h).
+  bool set_module_environment = false;
+  // How many slots must be ready for open() to succeed; 0 = all. The others are tried again in the background.
+  std::size_t slots_at_start_min = 0;
+  std::chrono::milliseconds connect_timeout{30'000};
+};
+
+class Engine {
+public:
+  // Loads the modules, connects the slots (all at once) and tries the recipes of the configured algorithms. Errors:
+  // kInvalidConfig, kModule, kCredentials, kUnavailable, kTimeout, each naming module or slot.
+  static Result<std::unique_ptr<Engine>> open(Config config, EngineOptions options = {});
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Results go into `out`, which must have room for the largest possible result (output_bytes_max); the number of bytes is
+  // returned. The forms without `out` allocate.
+  Result<std::size_t> sign(const SignRequest& request, std::span<std::uint8_t> out);
+  Result<Bytes> sign(const SignRequest& request);
+  Result<std::size_t> decrypt(const DecryptRequest& request, std::span<std::uint8_t> out);
+  Result<Bytes> decrypt(const DecryptRequest& request);
+  Result<std::size_t> encrypt(const EncryptRequest& request, std::span<std::uint8_t> out);
+  Result<Bytes> encrypt(const EncryptRequest& request);
+  // kSignatureInvalid when the signature does not belong to message and key.
+  Status verify(const VerifyRequest& request);
+  // From a slot's random generator.
+  Status random(std::span<std::uint8_t> out, const RequestOptions& options = {});
+
+  // A bound for `out`: signature size, input size (decrypt), or input size and envelope (encrypt).
+  static std::size_t output_bytes_max(Algorithm algorithm, Operation operation, std::size_t input_bytes);
+
+  Result<KeyInfo> generate(const GenerateRequest& request);
+  Result<std::vector<KeyInfo>> list_keys(std::string_view name = {}, const RequestOptions& options = {});
+  Result<KeyInfo> find_key(KeyName name, const RequestOptions& options = {});
+  // DER SubjectPublicKeyInfo (RFC 5280; EC points uncompressed). The same bytes each time and from each replica.
+  Result<Bytes> public_key(KeyName name, const RequestOptions& options = {});
+  Result<bool> exists(KeyName name, const RequestOptions& options = {});
+  Result<KeyInfo> delete_key(KeyName name, const RequestOptions& options = {});
+
+  // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
+  std::vector<SlotReport> slots(bool probe_all = false);
+  // An operator says that the PIN of a slot is right now.
+  Status unlatch(std::string_view slot);
+
+  // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when some did not end: they
+  // and all that they touch are left behind. Later calls end with kClosed. The destructor closes with 5 s.
+  bool close(Deadline deadline);
+
+private:
+  struct Core;
+  explicit Engine(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  std::shared_ptr<Core> core_;
+};
+
+} // namespace hsmux

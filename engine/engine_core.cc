@@ -1,0 +1,223 @@
+#include "engine/engine_core.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace hsmux {
+namespace {
+
+SlotOptions slot_options(const SlotConfig& config) {
+  return {.name = config.name,
+          .selector = config.selector,
+          .pin = config.pin,
+          .allow_pin_count_low = config.allow_pin_count_low,
+          .sessions_min = config.sessions_min,
+          .sessions_max = config.sessions_max,
+          .weight = config.weight,
+          .read_write = config.read_write};
+}
+
+Status check_algorithms(const Config& config) {
+  for (const std::string& name : config.algorithms) {
+    if (find_spec(name) != nullptr) continue;
+    std::vector<std::string_view> known;
+    for (const AlgorithmSpec& spec : spec_table()) known.push_back(spec.name);
+    return fail(ErrorKind::kInvalidConfig,
+                fmt::format("algorithms: '{}' is not known; known are {}", name, fmt::join(known, ", ")));
+  }
+  return {};
+}
+
+bool permitted(const KeyPurposes& purposes, Operation operation) {
+  switch (operation) {
+  case Operation::kSign: return purposes.sign;
+  case Operation::kDecrypt: return purposes.decrypt;
+  case Operation::kEncrypt: return purposes.encrypt;
+  }
+  return false;
+}
+
+Status check_kind(const Key& key, const AlgorithmSpec& spec) {
+  if (key.kind != spec.key) {
+    return fail(ErrorKind::kKeyUnusable,
+                fmt::format("key '{}' (id {}) is of kind {}, and {} needs a key of kind {}", key.info.label,
+                            key.info.id, key.info.kind, spec.name, key_kind_name(spec.key)));
+  }
+  if (!key_bits_allowed(spec, key.info.bits)) {
+    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) has {} bits, and {} takes {} to {} in steps of {}",
+                                                     key.info.label, key.info.id, key.info.bits, spec.name,
+                                                     spec.key_bits_min, spec.key_bits_max, spec.key_bits_step));
+  }
+  return {};
+}
+
+} // namespace
+
+Engine::Core::Call::Call(Core& core) : core_(core) {
+  if (core.fork_generation != hsmux::fork_generation()) [[unlikely]] {
+    admitted = fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine: open a new engine "
+                                        "after exec(), PKCS#11 sessions do not survive fork()");
+    return;
+  }
+  core.active.fetch_add(1);
+  counted_ = true;
+  if (core.closed) [[unlikely]] admitted = fail(ErrorKind::kClosed, "the engine is closed");
+}
+
+Engine::Core::Call::~Call() {
+  if (!counted_) return;
+  if (core_.active.fetch_sub(1) != 1 || !core_.closed) return;
+  const std::lock_guard lock(core_.close_mutex);
+  core_.idle.notify_all();
+}
+
+Deadline Engine::Core::deadline_of(const RequestOptions& options_) const {
+  return options_.deadline ? *options_.deadline : Deadline::after(config.deadlines.operation);
+}
+
+Deadline Engine::Core::generation_deadline(const RequestOptions& options_) const {
+  return options_.deadline ? *options_.deadline : Deadline::after(config.deadlines.key_generation);
+}
+
+Status Engine::Core::open() {
+  HSMUX_CHECK(check_config(config));
+  HSMUX_CHECK(check_algorithms(config));
+  std::vector<std::shared_ptr<Module>> modules;
+  for (const SlotConfig& slot : config.slots) {
+    const auto module = std::ranges::find(config.modules, slot.module, &ModuleConfig::name);
+    if (module == config.modules.end()) {
+      return fail(ErrorKind::kInvalidConfig, fmt::format("slot {}: no module '{}'", slot.name, slot.module));
+    }
+    HSMUX_TRY(std::shared_ptr<Module> loaded,
+              Module::load({.name = module->name,
+                            .path = module->path,
+                            .environment = module->environment,
+                            .init_args = module->init_args,
+                            .init_timeout = module->init_timeout,
+                            .set_environment = options.set_module_environment}));
+    modules.push_back(std::move(loaded));
+  }
+  HSMUX_CHECK(connect(std::move(modules)));
+  try_recipes();
+  return {};
+}
+
+// All slots at once: one that answers slowly does not hold up the others.
+Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
+  const Deadline deadline = Deadline::after(options.connect_timeout);
+  std::vector<Result<std::unique_ptr<Slot>>> opened(config.slots.size());
+  {
+    std::vector<std::jthread> openers;
+    for (std::size_t i = 0; i < config.slots.size(); ++i) {
+      openers.emplace_back([&, i] {
+        opened[i] = Slot::open(slot_options(config.slots[i]), modules[i], options.events,
+                               [this, i] { group.router.capacity_freed(i); }, deadline, false);
+      });
+    }
+  }
+  std::size_t ready = 0;
+  std::optional<Error> first;
+  for (Result<std::unique_ptr<Slot>>& slot : opened) {
+    if (!slot) return fail(std::move(slot).error());
+    group.slots.push_back(std::move(*slot));
+    Slot& added = *group.slots.back();
+    group.router.add(added);
+    if (added.ready()) {
+      ++ready;
+      continue;
+    }
+    std::optional<Error> why = added.stats().last_error;
+    if (!why) {
+      why = make_error(ErrorKind::kTimeout, "the module did not let us connect to the token in time", Retry::kLater);
+      why->slot = added.name();
+    }
+    log(LogLevel::kWarning, why->text());
+    if (!first) first = std::move(why);
+  }
+  const std::size_t needed = options.slots_at_start_min == 0 ? group.slots.size()
+                                                             : std::min(options.slots_at_start_min, group.slots.size());
+  if (ready < needed) return fail(std::move(*first));
+  return {};
+}
+
+void Engine::Core::try_recipes() {
+  const auto wanted = [&](const AlgorithmSpec& spec) {
+    return config.algorithms.empty() || std::ranges::find(config.algorithms, spec.name) != config.algorithms.end();
+  };
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < group.slots.size(); ++i) {
+    if (!group.slots[i]->ready()) continue;
+    threads.emplace_back([this, i, &wanted] {
+      for (const AlgorithmSpec& spec : spec_table()) {
+        if (!wanted(spec)) continue;
+        // A failure here is not the engine's end: the first use tries again and tells.
+        (void)group.with_session(i, deadline_of({}), [&](Lease& lease) -> Status {
+          HSMUX_CHECK(group.recipes[i].get(spec, *group.slots[i], lease));
+          return {};
+        });
+      }
+    });
+  }
+}
+
+Result<Engine::Core::Target> Engine::Core::target(KeyName name, const AlgorithmSpec& spec, Operation operation,
+                                                  const RequestOptions& options_, Deadline deadline) {
+  if (!supports(spec, operation)) {
+    return fail(ErrorKind::kInvalidArgument,
+                fmt::format("{} is not an algorithm to {} with", spec.name, operation_name(operation)));
+  }
+  HSMUX_TRY(std::shared_ptr<const Key> key, index.find(name, deadline));
+  HSMUX_CHECK(check_kind(*key, spec));
+  if (!permitted(key->info.purposes, operation)) {
+    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) does not permit to {}: its attributes were set "
+                                                     "when it was made",
+                                                     key->info.label, key->info.id, operation_name(operation)));
+  }
+  SlotSet slots = key->slots;
+  if (!options_.slot.empty()) {
+    HSMUX_TRY(const std::size_t only, group.find(options_.slot));
+    slots &= slot_bit(only);
+    if (slots == 0) {
+      return fail(ErrorKind::kKeyNotFound,
+                  fmt::format("slot {} does not hold key '{}'; it is in {}", options_.slot, name,
+                              fmt::join(key->info.slots, ", ")));
+    }
+  }
+  return Target{std::move(key), slots};
+}
+
+Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_) {
+  HSMUX_TRY(const std::shared_ptr<const Key> key, index.find(name, deadline_of(options_)));
+  if (spec != nullptr) HSMUX_CHECK(check_kind(*key, *spec));
+  if (key->object_class == ObjectClass::kSecretKey) {
+    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' is a secret key ({}) and has no public half",
+                                                     key->info.label, key->info.kind));
+  }
+  if (!key->spki) {
+    return fail(ErrorKind::kKeyUnusable,
+                fmt::format("the token holds no public key object with id {}; import the public key with the vendor's "
+                            "tool under the same CKA_ID",
+                            key->info.id));
+  }
+  return *key->spki;
+}
+
+bool Engine::Core::close(Deadline deadline) {
+  if (fork_generation != hsmux::fork_generation()) return false;
+  closed = true;
+  group.router.close();
+  bool clean = true;
+  {
+    std::unique_lock lock(close_mutex);
+    clean = idle.wait_until(lock, deadline.at(), [this] { return active == 0; });
+  }
+  for (const auto& slot : group.slots) {
+    if (!slot->close(deadline)) clean = false;
+  }
+  return clean;
+}
+
+} // namespace hsmux

@@ -1,0 +1,228 @@
+#include "engine/key_index.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "mechanisms/key_name.h"
+#include "slots/key_handles.h"
+
+namespace hsmux {
+namespace {
+
+template <class Visit> Status each_slot(SlotSet set, Visit visit) {
+  for (std::size_t slot = 0; set != 0; ++slot, set >>= 1) {
+    if ((set & 1) != 0) HSMUX_CHECK(visit(slot));
+  }
+  return {};
+}
+
+Error unusable(const Key& key, std::string why) {
+  return make_error(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}): {}", key.info.label, key.info.id, why));
+}
+
+void merge(std::vector<FoundKey>& keys, KeyObject object, std::size_t slot) {
+  const auto same = std::ranges::find_if(keys, [&](const FoundKey& known) {
+    return known.object.id == object.id && known.object.object_class == object.object_class && !object.id.empty();
+  });
+  if (same == keys.end()) {
+    keys.push_back({std::move(object), slot_bit(slot)});
+    return;
+  }
+  if ((same->slots & slot_bit(slot)) != 0) same->twice_in_a_slot = true;
+  same->slots |= slot_bit(slot);
+}
+
+std::string candidates(const std::vector<FoundKey>& keys, const SlotGroup& group) {
+  std::vector<std::string> lines;
+  for (const FoundKey& key : keys) {
+    lines.push_back(fmt::format("id:{} ({}, in {})", to_hex(key.object.id), key.object.kind_text,
+                                fmt::join(group.names(key.slots), " ")));
+    if (lines.size() == 10) break;
+  }
+  if (keys.size() > lines.size()) lines.push_back(fmt::format("and {} more", keys.size() - lines.size()));
+  return fmt::format("{}", fmt::join(lines, ", "));
+}
+
+} // namespace
+
+GcmUsage::Verdict GcmUsage::use() {
+  const std::uint64_t before = used_.fetch_add(1, std::memory_order_relaxed);
+  if (before >= kRefuseAt) {
+    used_.fetch_sub(1, std::memory_order_relaxed); // stays at the limit, however often it is asked
+    return Verdict::kExhausted;
+  }
+  return before == kWarnAt ? Verdict::kWarn : Verdict::kFine;
+}
+
+Result<std::vector<FoundKey>> find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Deadline deadline) {
+  std::vector<FoundKey> keys;
+  HSMUX_CHECK(each_slot(slots, [&](std::size_t slot) -> Status {
+    for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey}) {
+      HSMUX_TRY(std::vector<KeyObject> objects, group.with_session(slot, deadline, [&](Lease& lease) {
+        return find_key_objects(*lease, object_class, query);
+      }));
+      for (KeyObject& object : objects) merge(keys, std::move(object), slot);
+    }
+    return {};
+  }));
+  return keys;
+}
+
+KeyInfo key_info(const FoundKey& found, const SlotGroup& group) {
+  return {.id = to_hex(found.object.id),
+          .label = found.object.label,
+          .kind = found.object.kind_text,
+          .bits = found.object.bits,
+          .purposes = found.object.purposes,
+          .sensitive = found.object.sensitive,
+          .extractable = found.object.extractable,
+          .slots = group.names(found.slots)};
+}
+
+void KeyIndex::clear() {
+  // Not concurrent_hash_map::clear(), which is not safe against finds: the entries are made stale instead.
+  std::vector<std::string> names;
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) names.push_back(entry->first);
+  for (const std::string& name : names) entries_.erase(name);
+}
+
+std::shared_ptr<GcmUsage> KeyIndex::usage_of(const Bytes& id) {
+  decltype(usages_)::accessor entry;
+  usages_.insert(entry, std::string(id.begin(), id.end()));
+  if (!entry->second) entry->second = std::make_shared<GcmUsage>();
+  return entry->second;
+}
+
+Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadline) {
+  const std::string text(name);
+  const std::uint64_t generation = group_.generation();
+  std::shared_ptr<const Key> before;
+  {
+    decltype(entries_)::const_accessor entry;
+    if (entries_.find(entry, text)) {
+      if (entry->second.generation == generation) return entry->second.key;
+      before = entry->second.key;
+    }
+  }
+  Result<std::shared_ptr<const Key>> found = look_up(name, before.get(), deadline);
+  if (!found) {
+    // What was known stays usable while slots are away: the request waits for them.
+    const bool away = found.error().kind == ErrorKind::kUnavailable || found.error().kind == ErrorKind::kTimeout;
+    if (before && away) return before;
+    entries_.erase(text);
+    return found;
+  }
+  if (entries_.size() < kEntriesMax) {
+    decltype(entries_)::accessor entry;
+    entries_.insert(entry, text);
+    entry->second = {generation, *found};
+  }
+  return found;
+}
+
+Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* before, Deadline deadline) {
+  HSMUX_TRY(const KeyQuery query, parse_key_name(name));
+  const SlotSet ready = group_.ready();
+  const SlotSet away = group_.router.all() & ~ready;
+  if (ready == 0) {
+    // Says why by waiting for any slot: until the deadline, or at once when no slot can come back by itself.
+    HSMUX_TRY(RoutedLease lease, group_.router.lease(group_.router.all(), deadline));
+    group_.router.finish(std::move(lease), {}, false);
+    return look_up(name, before, deadline);
+  }
+  HSMUX_TRY(const std::vector<FoundKey> keys, find_keys(group_, query, ready, deadline));
+  if (keys.empty()) {
+    if (away != 0) {
+      return fail(ErrorKind::kUnavailable,
+                  fmt::format("key '{}' is not in the slots that are up ({}); it may be in {}, which is down", name,
+                              fmt::join(group_.names(ready), ", "), fmt::join(group_.names(away), ", ")),
+                  Retry::kLater);
+    }
+    return fail(ErrorKind::kKeyNotFound, fmt::format("no slot holds a key named '{}' (looked in {})", name,
+                                                     fmt::join(group_.names(ready), ", ")));
+  }
+  if (keys.size() > 1) {
+    return fail(ErrorKind::kKeyAmbiguous,
+                fmt::format("'{}' fits {} keys; name one by id: {}", name, keys.size(), candidates(keys, group_)));
+  }
+
+  const FoundKey& found = keys.front();
+  auto key = std::make_shared<Key>();
+  key->info = key_info(found, group_);
+  key->id = found.object.id;
+  key->object_class = found.object.object_class;
+  key->kind = found.object.kind;
+  key->slots = found.slots;
+  if (key->id.empty() || key->id.size() > kKeyIdBytesMax) {
+    return fail(unusable(*key, fmt::format("hsmux needs a CKA_ID of 1 to {} bytes; set one with the vendor's tool",
+                                           kKeyIdBytesMax)));
+  }
+  if (found.twice_in_a_slot) {
+    return fail(ErrorKind::kKeyAmbiguous, fmt::format("'{}': two objects of one slot share the id {}", name,
+                                                      key->info.id));
+  }
+  if (key->object_class == ObjectClass::kPrivateKey) {
+    HSMUX_CHECK(add_public_half(*key, found.slots, deadline));
+  } else {
+    HSMUX_CHECK(compare_secret_replicas(*key, found.slots, deadline));
+  }
+  // A slot that is away keeps the replica that it had: requests may wait for it.
+  if (before != nullptr && before->id == key->id) key->slots |= before->slots & away;
+  key->gcm_usage = usage_of(key->id);
+  return key;
+}
+
+Status KeyIndex::add_public_half(Key& key, SlotSet slots, Deadline deadline) {
+  return each_slot(slots, [&](std::size_t slot) -> Status {
+    HSMUX_TRY(std::optional<Bytes> spki,
+              group_.with_session(slot, deadline, [&](Lease& lease) -> Result<std::optional<Bytes>> {
+                HSMUX_TRY(const std::vector<KeyObject> objects,
+                          find_key_objects(*lease, ObjectClass::kPublicKey, {.label = {}, .id = key.id}));
+                if (objects.empty() || !objects.front().kind) return std::optional<Bytes>();
+                HSMUX_TRY(Bytes read, read_spki(*lease, objects.front()));
+                return std::optional<Bytes>(std::move(read));
+              }));
+    if (!spki) return {};
+    if (!key.spki) key.spki = std::move(spki);
+    else if (*key.spki != *spki) {
+      return fail(unusable(key, fmt::format("its replicas differ: the public key in slot {} is another one than in the "
+                                            "slots before it; one id must be one key everywhere",
+                                            group_.slots[slot]->name())));
+    }
+    return {};
+  });
+}
+
+// The only way to compare keys that never leave their tokens: one encrypts a random block, the others decrypt it.
+Status KeyIndex::compare_secret_replicas(const Key& key, SlotSet slots, Deadline deadline) {
+  if (std::has_single_bit(slots) || key.kind != KeyKind::kAes256) return {};
+  const AlgorithmSpec& spec = spec_of(Algorithm::kAes256Gcm);
+  Bytes block(32);
+  HSMUX_CHECK(random_bytes(block));
+  Bytes envelope;
+  return each_slot(slots, [&](std::size_t slot) -> Status {
+    return group_.with_session(slot, deadline, [&](Lease& lease) -> Status {
+      HSMUX_TRY(const RecipeChoice* choice, group_.recipes[slot].get(spec, *group_.slots[slot], lease));
+      if (choice->recipe == nullptr) return {}; // the slot will not be asked to use the key either
+      const Quirks& quirks = group_.recipes[slot].quirks();
+      HSMUX_TRY(const ObjectHandle handle, group_.slots[slot]->key_handle(lease, key.object_class, key.id));
+      if (envelope.empty()) {
+        const CipherInput input{.data = block, .aad = {}, .key_id = key.id};
+        envelope.resize(ciphertext_bytes(spec, input));
+        HSMUX_CHECK(run_encrypt(*choice->recipe, quirks, *lease, handle, input, envelope));
+        return {};
+      }
+      const CipherInput input{.data = envelope, .aad = {}, .key_id = key.id};
+      Bytes opened(plaintext_bytes_max(spec, input));
+      const Result<std::size_t> size = run_decrypt(*choice->recipe, quirks, *lease, handle, input, opened);
+      if (size && std::ranges::equal(std::span(opened).first(*size), block)) return {};
+      if (!size && size.error().kind != ErrorKind::kDecryptFailed) return fail(size.error());
+      return fail(unusable(key, fmt::format("its replicas differ: slot {} does not decrypt what another slot encrypts; "
+                                            "one id must be one key everywhere", group_.slots[slot]->name())));
+    });
+  });
+}
+
+} // namespace hsmux

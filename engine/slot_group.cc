@@ -1,0 +1,39 @@
+#include "engine/slot_group.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace hsmux {
+
+SlotSet SlotGroup::ready() const {
+  SlotSet set = 0;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i]->ready()) set |= slot_bit(i);
+  }
+  return set;
+}
+
+std::uint64_t SlotGroup::generation() const {
+  // Per slot 2 × epoch + ready only ever grows (a loss raises the epoch), and so does the sum.
+  std::uint64_t sum = 0;
+  for (const auto& slot : slots) sum += 2 * slot->epoch() + (slot->ready() ? 1 : 0);
+  return sum;
+}
+
+std::vector<std::string> SlotGroup::names(SlotSet set) const {
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if ((set & slot_bit(i)) != 0) result.push_back(slots[i]->name());
+  }
+  return result;
+}
+
+Result<std::size_t> SlotGroup::find(std::string_view name) const {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i]->name() == name) return i;
+  }
+  return fail(ErrorKind::kInvalidArgument, fmt::format("no slot is named '{}'; configured are: {}", name,
+                                                       fmt::join(names(router.all()), ", ")));
+}
+
+} // namespace hsmux

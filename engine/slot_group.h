@@ -1,0 +1,39 @@
+// The engine's slots with their recipes and the router over them: what requests and key management both work on. Thread-safe
+// once filled.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/router.h"
+#include "engine/slot_recipes.h"
+
+namespace hsmux {
+
+struct SlotGroup {
+  Router router; // outlives the slots: their keepers call it
+  std::vector<std::unique_ptr<Slot>> slots;
+  std::array<SlotRecipes, kSlotsMax> recipes;
+
+  [[nodiscard]] SlotSet ready() const;
+  // Grows each time any slot is lost or comes back: what was found on the slots before may not hold any more.
+  [[nodiscard]] std::uint64_t generation() const;
+  [[nodiscard]] std::vector<std::string> names(SlotSet set) const;
+  // Errors: kInvalidArgument with the names that there are.
+  [[nodiscard]] Result<std::size_t> find(std::string_view name) const;
+
+  // Runs `work(Lease&)` with a session of one slot and gives the session back with the status of its result.
+  template <class Work> auto with_session(std::size_t slot, Deadline deadline, Work work) {
+    using Answer = decltype(work(std::declval<Lease&>()));
+    Result<RoutedLease> routed = router.lease(slot_bit(slot), deadline);
+    if (!routed) return Answer(fail(std::move(routed).error()));
+    Answer answer = work(routed->lease);
+    router.finish(std::move(*routed), answer ? CallStatus{} : answer.error().status(), false);
+    if (!answer && answer.error().slot.empty()) answer.error().slot = slots[slot]->name();
+    return answer;
+  }
+};
+
+} // namespace hsmux

@@ -1,0 +1,38 @@
+// The host's half of the cryptography, all of it OpenSSL's: digests, random bytes, verification, encryption for a public key.
+// Stateless; any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "slots/result.h"
+
+namespace hsmux {
+
+enum class Hash : std::uint8_t { kSha256, kSha384 };
+std::size_t hash_bytes(Hash hash);
+
+// The bytes written: hash_bytes(hash). kInvalidArgument when `out` is too small.
+Result<std::size_t> digest(Hash hash, ByteView message, std::span<std::uint8_t> out);
+Status random_bytes(std::span<std::uint8_t> out);
+
+// `der_signature` over `digest` by the EC key `spki` (DER SubjectPublicKeyInfo). kSignatureInvalid when it does not verify,
+// kInvalidArgument when the key is not an EC key.
+Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature);
+// RSAES-OAEP with SHA-256 for hash and MGF1 and an empty label (RFC 8017, 7.1).
+Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext);
+
+// The one error for every decrypt failure that data can cause: no detail, so that it is no oracle.
+Error decrypt_failed();
+
+bool equal_constant_time(ByteView a, ByteView b);
+// Known answers for what is used above. An error means that nothing may be signed or verified on this host.
+Status host_crypto_self_test();
+
+std::string to_hex(ByteView bytes);
+// kInvalidArgument for an odd length or other characters than 0-9, a-f, A-F.
+Result<Bytes> from_hex(std::string_view text);
+
+} // namespace hsmux

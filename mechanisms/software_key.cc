@@ -1,0 +1,126 @@
+#include "mechanisms/software_key.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+
+#include <memory>
+#include <string_view>
+
+namespace hsmux {
+namespace {
+
+template <auto Free> struct Freed {
+  template <class T> void operator()(T* object) const { Free(object); }
+};
+using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using Number = std::unique_ptr<BIGNUM, Freed<BN_clear_free>>;
+
+Error failed(std::string_view what) {
+  ERR_clear_error();
+  return make_error(ErrorKind::kInternal, "OpenSSL could not " + std::string(what));
+}
+
+Result<Number> number(const Key& key, const char* name) {
+  BIGNUM* value = BN_secure_new();
+  if (value == nullptr || EVP_PKEY_get_bn_param(key.get(), name, &value) != 1) {
+    BN_clear_free(value);
+    return fail(failed("read a key that it made"));
+  }
+  return Number(value);
+}
+
+Result<SecureBytes> secret(const Key& key, const char* name, std::size_t size = 0) {
+  HSMUX_TRY(const Number value, number(key, name));
+  SecureBytes bytes(size != 0 ? size : static_cast<std::size_t>(BN_num_bytes(value.get())));
+  if (BN_bn2binpad(value.get(), bytes.span().data(), static_cast<int>(bytes.size())) < 0) {
+    return fail(failed("write a key that it made"));
+  }
+  return bytes;
+}
+
+Result<Bytes> open_value(const Key& key, const char* name) {
+  HSMUX_TRY(const SecureBytes bytes, secret(key, name));
+  return Bytes(bytes.view().begin(), bytes.view().end());
+}
+
+Result<SoftwareKey> ec_parts(Curve curve, const Key& key) {
+  EcPrivateParts parts;
+  parts.curve = curve;
+  HSMUX_TRY(parts.value, secret(key, OSSL_PKEY_PARAM_PRIV_KEY, field_bytes(curve)));
+  HSMUX_TRY(const SecureBytes x, secret(key, OSSL_PKEY_PARAM_EC_PUB_X, field_bytes(curve)));
+  HSMUX_TRY(const SecureBytes y, secret(key, OSSL_PKEY_PARAM_EC_PUB_Y, field_bytes(curve)));
+  parts.point.push_back(0x04); // uncompressed
+  parts.point.insert(parts.point.end(), x.view().begin(), x.view().end());
+  parts.point.insert(parts.point.end(), y.view().begin(), y.view().end());
+  return parts;
+}
+
+Result<SoftwareKey> rsa_parts(const Key& key) {
+  RsaPrivateParts parts;
+  HSMUX_TRY(parts.modulus, open_value(key, OSSL_PKEY_PARAM_RSA_N));
+  HSMUX_TRY(parts.public_exponent, open_value(key, OSSL_PKEY_PARAM_RSA_E));
+  HSMUX_TRY(parts.private_exponent, secret(key, OSSL_PKEY_PARAM_RSA_D));
+  HSMUX_TRY(parts.prime1, secret(key, OSSL_PKEY_PARAM_RSA_FACTOR1));
+  HSMUX_TRY(parts.prime2, secret(key, OSSL_PKEY_PARAM_RSA_FACTOR2));
+  HSMUX_TRY(parts.exponent1, secret(key, OSSL_PKEY_PARAM_RSA_EXPONENT1));
+  HSMUX_TRY(parts.exponent2, secret(key, OSSL_PKEY_PARAM_RSA_EXPONENT2));
+  HSMUX_TRY(parts.coefficient, secret(key, OSSL_PKEY_PARAM_RSA_COEFFICIENT1));
+  return parts;
+}
+
+struct PublicHalf {
+  Result<Bytes> operator()(const EcPrivateParts& key) const { return ec_spki(key.curve, key.point); }
+  Result<Bytes> operator()(const RsaPrivateParts& key) const { return rsa_spki(key.modulus, key.public_exponent); }
+  Result<Bytes> operator()(const AesParts&) const {
+    return fail(ErrorKind::kUnsupported, "an AES key has no public half");
+  }
+};
+
+} // namespace
+
+Result<SoftwareKey> generate_ec(Curve curve) {
+  const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", openssl_group(curve)));
+  if (!key) return fail(failed("make an EC key"));
+  return ec_parts(curve, key);
+}
+
+Result<SoftwareKey> generate_rsa(std::size_t bits) {
+  if (bits != 2048 && bits != 3072 && bits != 4096) {
+    return fail(ErrorKind::kInvalidArgument, "RSA keys have 2048, 3072 or 4096 bits");
+  }
+  const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "RSA", bits));
+  if (!key) return fail(failed("make an RSA key"));
+  return rsa_parts(key);
+}
+
+Result<SoftwareKey> generate_aes(std::size_t bytes) {
+  if (bytes != 16 && bytes != 32) return fail(ErrorKind::kInvalidArgument, "AES keys have 16 or 32 bytes");
+  AesParts parts{SecureBytes(bytes)};
+  if (RAND_priv_bytes(parts.value.span().data(), static_cast<int>(bytes)) != 1) return fail(failed("make an AES key"));
+  return parts;
+}
+
+Result<Bytes> software_key_spki(const SoftwareKey& key) { return std::visit(PublicHalf{}, key); }
+
+Result<SoftwareKey> software_key_from_pkcs8(ByteView der) {
+  const unsigned char* position = der.data();
+  const Key key(der.size() > 65'536 ? nullptr : d2i_AutoPrivateKey(nullptr, &position, static_cast<long>(der.size())));
+  if (!key || position != der.data() + der.size()) {
+    ERR_clear_error();
+    return fail(ErrorKind::kInvalidArgument, "not an unencrypted PKCS#8 private key");
+  }
+  if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA) return rsa_parts(key);
+  unsigned char* spki = nullptr;
+  const int size = i2d_PUBKEY(key.get(), &spki);
+  const Bytes public_half(spki, spki + (size > 0 ? size : 0));
+  OPENSSL_free(spki);
+  HSMUX_TRY(const PublicKeyFacts facts, describe_spki(public_half));
+  if (!facts.curve) return fail(ErrorKind::kInvalidArgument, "only EC (P-256, P-384, secp256k1) and RSA keys are taken");
+  return ec_parts(*facts.curve, key);
+}
+
+} // namespace hsmux

@@ -1,0 +1,33 @@
+// Keys made on the host, to be imported into several tokens: for development only. Stateless; any thread.
+#pragma once
+
+#include <variant>
+
+#include "mechanisms/secure_bytes.h"
+#include "mechanisms/spki.h"
+
+namespace hsmux {
+
+struct EcPrivateParts {
+  Curve curve{};
+  Bytes point;       // uncompressed
+  SecureBytes value; // big-endian, field_bytes(curve)
+};
+struct RsaPrivateParts {
+  Bytes modulus, public_exponent;
+  SecureBytes private_exponent, prime1, prime2, exponent1, exponent2, coefficient;
+};
+struct AesParts {
+  SecureBytes value;
+};
+using SoftwareKey = std::variant<EcPrivateParts, RsaPrivateParts, AesParts>;
+
+Result<SoftwareKey> generate_ec(Curve curve);
+Result<SoftwareKey> generate_rsa(std::size_t bits);  // 2048, 3072 or 4096; exponent 65537
+Result<SoftwareKey> generate_aes(std::size_t bytes); // 16 or 32
+// kUnsupported for AES, which has no public half.
+Result<Bytes> software_key_spki(const SoftwareKey& key);
+// PKCS#8 (RFC 5958), not encrypted, EC or RSA. kInvalidArgument otherwise.
+Result<SoftwareKey> software_key_from_pkcs8(ByteView der);
+
+} // namespace hsmux

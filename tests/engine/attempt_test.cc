@@ -1,0 +1,57 @@
+#include "engine/attempt.h"
+
+#include <gtest/gtest.h>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux {
+namespace {
+
+const TimePoint kNow{std::chrono::seconds(100)};
+const Deadline kLater{kNow + std::chrono::seconds(1)};
+
+Error answered(Call call, unsigned long rv) { return call_error({call, rv}, "slot-0"); }
+
+TEST(NextStep, ALostSessionIsWorthAnotherOne) {
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_SESSION_HANDLE_INVALID), {.made = 1}, true, kLater, kNow),
+            Step::kElsewhere);
+}
+
+TEST(NextStep, AFailingDeviceIsWorthAnotherSlot) {
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1}, true, kLater, kNow), Step::kElsewhere);
+}
+
+TEST(NextStep, BadDataIsNeverTriedAgain) {
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DATA_LEN_RANGE), {.made = 1}, true, kLater, kNow), Step::kGiveUp);
+  EXPECT_EQ(next_step(answered(Call::kDecrypt, CKR_ENCRYPTED_DATA_INVALID), {.made = 1}, true, kLater, kNow),
+            Step::kGiveUp);
+  EXPECT_EQ(next_step(answered(Call::kDecrypt, CKR_GENERAL_ERROR), {.made = 1}, true, kLater, kNow), Step::kGiveUp);
+}
+
+TEST(NextStep, APinErrorIsNeverTriedAgain) {
+  EXPECT_EQ(next_step(answered(Call::kLogin, CKR_PIN_INCORRECT), {.made = 1}, true, kLater, kNow), Step::kGiveUp);
+}
+
+TEST(NextStep, WhatMustNotHappenTwiceIsNeverTriedAgain) {
+  EXPECT_EQ(next_step(answered(Call::kGenerateKeyPair, CKR_DEVICE_ERROR), {.made = 1}, false, kLater, kNow),
+            Step::kGiveUp);
+}
+
+TEST(NextStep, AStaleHandleIsFoundAgainOnce) {
+  const Error stale = answered(Call::kSignInit, CKR_KEY_HANDLE_INVALID);
+  EXPECT_EQ(next_step(stale, {.made = 1}, true, kLater, kNow), Step::kFindAgain);
+  EXPECT_EQ(next_step(stale, {.made = 2, .found_again = true}, true, kLater, kNow), Step::kGiveUp);
+}
+
+TEST(NextStep, AfterTheDeadlineNothingIsTried) {
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1}, true, Deadline(kNow), kNow),
+            Step::kGiveUp);
+}
+
+TEST(NextStep, AttemptsAreBounded) {
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = kAttemptsMax}, true, kLater, kNow),
+            Step::kGiveUp);
+}
+
+} // namespace
+} // namespace hsmux

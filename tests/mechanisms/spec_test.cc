@@ -1,0 +1,61 @@
+#include "mechanisms/spec.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "slots/pkcs11.h"
+
+namespace hsmux {
+namespace {
+
+TEST(Spec, EachRowStandsAtItsAlgorithmsPlace) {
+  for (std::size_t i = 0; i < spec_table().size(); ++i) {
+    EXPECT_EQ(static_cast<std::size_t>(spec_table()[i].algorithm), i) << spec_table()[i].name;
+    EXPECT_EQ(&spec_of(spec_table()[i].algorithm), &spec_table()[i]);
+  }
+}
+
+TEST(Spec, NamesAreUniqueAndFound) {
+  std::set<std::string_view> names;
+  for (const AlgorithmSpec& spec : spec_table()) {
+    EXPECT_TRUE(names.insert(spec.name).second);
+    EXPECT_EQ(find_spec(spec.name), &spec);
+  }
+  EXPECT_EQ(find_spec("ECDSA-P256-SHA256"), nullptr);
+  EXPECT_EQ(find_spec(""), nullptr);
+}
+
+TEST(Spec, EcdsaP256RowSaysWhatTheDesignSays) {
+  const AlgorithmSpec& spec = spec_of(Algorithm::kEcdsaP256Sha256);
+  EXPECT_EQ(spec.name, "ecdsa-p256-sha256");
+  EXPECT_TRUE(supports(spec, Operation::kSign));
+  EXPECT_FALSE(supports(spec, Operation::kDecrypt));
+  EXPECT_FALSE(supports(spec, Operation::kEncrypt));
+  ASSERT_EQ(spec.recipes.size(), 2U);
+  EXPECT_EQ(spec.recipes[0].mechanism, CKM_ECDSA);
+  EXPECT_EQ(spec.recipes[1].mechanism, CKM_ECDSA_SHA256);
+  EXPECT_EQ(spec.result_bytes_max, 72U); // two INTEGERs of 33 bytes: 2 + 2 * (2 + 33)
+}
+
+TEST(Spec, OaepPrefersTheTokensOwnDecoding) {
+  const AlgorithmSpec& spec = spec_of(Algorithm::kRsaOaepSha256);
+  ASSERT_EQ(spec.recipes.size(), 2U);
+  EXPECT_EQ(spec.recipes[0].id, RecipeId::kOaepToken);
+  EXPECT_EQ(spec.recipes[1].id, RecipeId::kOaepHost);
+  EXPECT_EQ(spec.recipes[1].mechanism, CKM_RSA_X_509);
+}
+
+TEST(Spec, KeySizesOutsideTheStepsAreNotAllowed) {
+  const AlgorithmSpec& rsa = spec_of(Algorithm::kRsaOaepSha256);
+  EXPECT_TRUE(key_bits_allowed(rsa, 2048));
+  EXPECT_TRUE(key_bits_allowed(rsa, 3072));
+  EXPECT_TRUE(key_bits_allowed(rsa, 4096));
+  EXPECT_FALSE(key_bits_allowed(rsa, 1024));
+  EXPECT_FALSE(key_bits_allowed(rsa, 2049));
+  EXPECT_FALSE(key_bits_allowed(rsa, 5120));
+  EXPECT_FALSE(key_bits_allowed(rsa, 0));
+}
+
+} // namespace
+} // namespace hsmux
