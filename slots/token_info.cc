@@ -98,6 +98,8 @@ std::vector<std::string> token_flag_names(unsigned long flags) {
   return names;
 }
 
+bool initialised(const TokenIdentity& token) { return (token.flags & CKF_TOKEN_INITIALIZED) != 0; }
+
 std::string mechanism_name(unsigned long type) {
   for (const Name& mechanism : kMechanismNames) {
     if (mechanism.value == type) return mechanism.name;
