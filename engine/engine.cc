@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "engine/engine_core.h"
-#include "mechanisms/ecdsa_der.h"
+#include "mechanisms/cross_check.h"
 #include "mechanisms/envelope.h"
 #include "mechanisms/spki.h"
 
@@ -264,6 +264,19 @@ Result<KeyInfo> Engine::delete_key(KeyName name, const RequestOptions& options) 
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   return core_->management.remove(name, core_->deadline_of(options));
+}
+
+Status Engine::cross_check(Algorithm algorithm, const RequestOptions& options) {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  HSMUX_TRY(const std::size_t slot, core_->group.find(options.slot));
+  const AlgorithmSpec& spec = spec_of(algorithm);
+  return core_->group.with_session(slot, core_->generation_deadline(options), [&](Lease& lease) -> Status {
+    SlotRecipes& recipes = core_->group.recipes[slot];
+    HSMUX_TRY(const RecipeChoice* choice, recipes.get(spec, *core_->group.slots[slot], lease));
+    if (choice->recipe == nullptr) return fail(ErrorKind::kUnsupported, choice->reason);
+    return hsmux::cross_check(spec, *choice->recipe, recipes.quirks(), *lease);
+  });
 }
 
 std::vector<SlotReport> Engine::slots(bool probe_all) {

@@ -60,6 +60,10 @@ public:
   Result<bool> exists(KeyName name, const RequestOptions& options = {});
   Result<KeyInfo> delete_key(KeyName name, const RequestOptions& options = {});
 
+  // The token against OpenSSL with a key that both know, imported for a moment (mechanisms/cross_check.h). Error::call tells a
+  // refused import (Call::kCreateObject) from a failing operation. kUnsupported: the slot has no recipe.
+  Status cross_check(Algorithm algorithm, const RequestOptions& options);
+
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
   std::vector<SlotReport> slots(bool probe_all = false);
   // An operator says that the PIN of a slot is right now.

@@ -13,8 +13,9 @@ constexpr std::size_t ecdsa_der_bytes_max(std::size_t field_bytes) {
   return (content < 128 ? 2 : 3) + content;
 }
 
-// Writes the DER form of `r_then_s` (even length, both halves big-endian) and returns its length. Errors: kDevice (the token
-// answered an impossible signature: odd or empty, r or s zero), kInvalidArgument (`out` too small).
+// Writes the DER form of `r_then_s` (even length, both halves big-endian) and returns its length. Errors: kDevice (the
+// token answered an impossible signature: odd or empty, above 132 bytes, r or s zero), kInvalidArgument (`out` too
+// small). `out` is only written on success and does not overlap the input.
 Result<std::size_t> ecdsa_der_encode(ByteView r_then_s, std::span<std::uint8_t> out);
 
 } // namespace hsmux

@@ -1,6 +1,7 @@
 #include "mechanisms/envelope.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "mechanisms/host_crypto.h"
 
@@ -43,6 +44,8 @@ std::size_t envelope_bytes(std::size_t id_bytes, std::size_t plaintext_bytes) {
 }
 
 std::size_t write_envelope_header(ByteView key_id, ByteView iv, std::span<std::uint8_t> out) {
+  assert(!key_id.empty() && key_id.size() <= kEnvelopeIdBytesMax && iv.size() == kIvBytes);
+  assert(out.size() >= kFixedBytes + key_id.size() + iv.size());
   out[0] = kVersion;
   out[1] = static_cast<std::uint8_t>(key_id.size());
   std::ranges::copy(key_id, out.subspan(kFixedBytes).begin());

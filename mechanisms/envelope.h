@@ -17,12 +17,14 @@ struct EnvelopeView { // into the parsed bytes
   ByteView key_id, iv, ciphertext_and_tag;
 };
 
-// Every malformed or truncated input is decrypt_failed().
+// Every malformed or truncated input is decrypt_failed(). The ciphertext may be empty, the tag is always there.
 Result<EnvelopeView> parse_envelope(ByteView envelope);
 // kInvalidArgument when the id has not 1 to 64 bytes.
 Result<Bytes> envelope_aad(ByteView key_id, ByteView caller_aad);
+// The whole envelope; `plaintext_bytes` is that of an existing buffer, so the sum does not overflow.
 std::size_t envelope_bytes(std::size_t id_bytes, std::size_t plaintext_bytes);
-// Writes everything before the ciphertext and returns its length; `out` has room for it.
+// Writes everything before the ciphertext and returns its length. `key_id` has 1 to 64 bytes (envelope_aad() said so),
+// `iv` has kIvBytes and `out` room for both and two bytes more: asserted.
 std::size_t write_envelope_header(ByteView key_id, ByteView iv, std::span<std::uint8_t> out);
 
 } // namespace hsmux

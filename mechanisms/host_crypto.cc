@@ -1,5 +1,7 @@
 #include "mechanisms/host_crypto.h"
 
+#include "mechanisms/ecdsa_der.h"
+
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -19,6 +21,9 @@ template <auto Free> struct Freed {
 };
 using PublicKey = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
 using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
+
+// OpenSSL's ECDSA takes its sizes as int: a longer input would be cut to its beginning, and that might verify.
+constexpr std::size_t kDigestBytesMax = 64, kSignatureBytesMax = ecdsa_der_bytes_max(66);
 
 // Fetched once: a fetch per digest would cost more than the digest. Never freed, since digests may run during exit.
 const EVP_MD* fetched(Hash hash) {
@@ -41,7 +46,9 @@ Result<PublicKey> parse(ByteView spki) {
 std::size_t hash_bytes(Hash hash) { return hash == Hash::kSha256 ? 32 : 48; }
 
 Result<std::size_t> digest(Hash hash, ByteView message, std::span<std::uint8_t> out) {
-  if (out.size() < hash_bytes(hash)) return fail(ErrorKind::kInvalidArgument, "the output buffer is too small for a digest");
+  if (out.size() < hash_bytes(hash)) {
+    return fail(ErrorKind::kInvalidArgument, "the output buffer is too small for a digest");
+  }
   unsigned int size = 0;
   if (EVP_Digest(message.data(), message.size(), out.data(), &size, fetched(hash), nullptr) == 1) return size;
   ERR_clear_error();
@@ -49,7 +56,8 @@ Result<std::size_t> digest(Hash hash, ByteView message, std::span<std::uint8_t> 
 }
 
 Status random_bytes(std::span<std::uint8_t> out) {
-  if (out.size() <= INT_MAX && RAND_bytes(out.data(), static_cast<int>(out.size())) == 1) return {};
+  if (out.size() > INT_MAX) return fail(ErrorKind::kInvalidArgument, "ask for fewer random bytes at once");
+  if (RAND_bytes(out.data(), static_cast<int>(out.size())) == 1) return {};
   ERR_clear_error();
   return fail(ErrorKind::kInternal, "OpenSSL gave no random bytes");
 }
@@ -59,10 +67,13 @@ Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature) {
   if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_EC) {
     return fail(ErrorKind::kInvalidArgument, "the public key is not an EC key");
   }
+  if (digest.empty() || digest.size() > kDigestBytesMax) {
+    return fail(ErrorKind::kInvalidArgument, "a digest has 1 to 64 bytes");
+  }
   const KeyContext context(EVP_PKEY_CTX_new(key.get(), nullptr));
-  const bool valid = context && EVP_PKEY_verify_init(context.get()) == 1 &&
-                     EVP_PKEY_verify(context.get(), der_signature.data(), der_signature.size(), digest.data(),
-                                     digest.size()) == 1;
+  const bool valid =
+      context && der_signature.size() <= kSignatureBytesMax && EVP_PKEY_verify_init(context.get()) == 1 &&
+      EVP_PKEY_verify(context.get(), der_signature.data(), der_signature.size(), digest.data(), digest.size()) == 1;
   ERR_clear_error();
   if (valid) return {};
   return fail(ErrorKind::kSignatureInvalid, "the signature does not belong to this message and key");
@@ -86,7 +97,7 @@ Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext) {
                     EVP_PKEY_CTX_set_rsa_mgf1_md(context.get(), EVP_sha256()) == 1 &&
                     EVP_PKEY_encrypt(context.get(), ciphertext.data(), &size, plaintext.data(), plaintext.size()) == 1;
   ERR_clear_error();
-  if (!done) return fail(ErrorKind::kInternal, "OpenSSL could not encrypt");
+  if (!done) return fail(ErrorKind::kInvalidArgument, "OpenSSL cannot encrypt for this RSA key: is it malformed?");
   ciphertext.resize(size);
   return ciphertext;
 }

@@ -1,5 +1,5 @@
-// The host's half of the cryptography, all of it OpenSSL's: digests, random bytes, verification, encryption for a public key.
-// Stateless; any thread.
+// The host's half of the cryptography, all of it OpenSSL's: digests, random bytes, verification, encryption for a
+// public key. Stateless; any thread.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,14 @@ std::size_t hash_bytes(Hash hash);
 
 // The bytes written: hash_bytes(hash). kInvalidArgument when `out` is too small.
 Result<std::size_t> digest(Hash hash, ByteView message, std::span<std::uint8_t> out);
+// kInvalidArgument above 2 GiB; kInternal when OpenSSL has no entropy.
 Status random_bytes(std::span<std::uint8_t> out);
 
-// `der_signature` over `digest` by the EC key `spki` (DER SubjectPublicKeyInfo). kSignatureInvalid when it does not verify,
-// kInvalidArgument when the key is not an EC key.
+// `der_signature` over `digest` by the EC key `spki` (DER SubjectPublicKeyInfo). kSignatureInvalid when it does not
+// verify, kInvalidArgument when the key is malformed or not an EC key, or when the digest has not 1 to 64 bytes.
 Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature);
 // RSAES-OAEP with SHA-256 for hash and MGF1 and an empty label (RFC 8017, 7.1).
+// kInvalidArgument when the key is not a usable RSA key or the plaintext does not fit (at most modulus bytes - 66).
 Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext);
 
 // The one error for every decrypt failure that data can cause: no detail, so that it is no oracle.

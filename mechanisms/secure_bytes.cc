@@ -12,20 +12,20 @@ namespace {
 
 constexpr std::size_t kHeapBytes = 256UL << 10, kSmallestBlock = 16;
 
-void prepare_heap() {
+} // namespace
+
+void prepare_secure_heap() {
   static std::once_flag once;
   std::call_once(once, [] {
     if (CRYPTO_secure_malloc_initialized() == 0) CRYPTO_secure_malloc_init(kHeapBytes, kSmallestBlock);
   });
 }
 
-} // namespace
-
 void wipe(std::span<std::uint8_t> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 
 SecureBytes::SecureBytes(std::size_t size) : size_(size), capacity_(size) {
   if (size == 0) return;
-  prepare_heap();
+  prepare_secure_heap();
   bytes_ = static_cast<std::uint8_t*>(OPENSSL_secure_zalloc(size));
   // A full secure heap is no reason to fail: the plain heap is wiped all the same.
   if (bytes_ == nullptr) bytes_ = static_cast<std::uint8_t*>(OPENSSL_zalloc(size));
@@ -37,9 +37,10 @@ SecureBytes::SecureBytes(SecureBytes&& other) noexcept
       capacity_(std::exchange(other.capacity_, 0)) {}
 
 SecureBytes& SecureBytes::operator=(SecureBytes&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(size_, other.size_);
-  std::swap(capacity_, other.capacity_);
+  SecureBytes taken(std::move(other)); // so that the old content is wiped now and not with `other`
+  std::swap(bytes_, taken.bytes_);
+  std::swap(size_, taken.size_);
+  std::swap(capacity_, taken.capacity_);
   return *this;
 }
 

@@ -1,5 +1,5 @@
-// A buffer for plaintext and key material: wiped at its end, in OpenSSL's secure heap while there is room. Move-only; one thread
-// at a time.
+// A buffer for plaintext and key material: wiped at its end, in OpenSSL's secure heap while there is room. Move-only;
+// one thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,10 @@ namespace hsmux {
 
 // Overwrites memory in a way that the compiler does not remove.
 void wipe(std::span<std::uint8_t> bytes);
+
+// Sets up OpenSSL's secure heap (256 KiB) unless the process already did. For code that lets OpenSSL make secrets
+// before any SecureBytes exists; SecureBytes calls it itself.
+void prepare_secure_heap();
 
 class SecureBytes {
 public:

@@ -17,6 +17,8 @@ template <auto Free> struct Freed {
   template <class T> void operator()(T* object) const { Free(object); }
 };
 using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
+using Pkcs8 = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>>;
 using Number = std::unique_ptr<BIGNUM, Freed<BN_clear_free>>;
 
 Error failed(std::string_view what) {
@@ -72,6 +74,53 @@ Result<SoftwareKey> rsa_parts(const Key& key) {
   return parts;
 }
 
+Error refused(std::string why) {
+  ERR_clear_error();
+  return make_error(ErrorKind::kInvalidArgument, std::move(why));
+}
+
+Result<Key> parse_pkcs8(ByteView der) {
+  constexpr std::size_t kDerBytesMax = 65'536;
+  prepare_secure_heap();
+  const unsigned char* position = der.data();
+  const Pkcs8 info(
+      der.size() > kDerBytesMax ? nullptr : d2i_PKCS8_PRIV_KEY_INFO(nullptr, &position, static_cast<long>(der.size())));
+  Key key(info && position == der.data() + der.size() ? EVP_PKCS82PKEY(info.get()) : nullptr);
+  if (!key) return fail(refused("not an unencrypted PKCS#8 private key"));
+  return key;
+}
+
+Result<Curve> curve_of(const Key& key) {
+  unsigned char* der = nullptr;
+  const int size = i2d_PUBKEY(key.get(), &der);
+  const Bytes spki(der, der + (size > 0 ? size : 0));
+  OPENSSL_free(der);
+  HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
+  if (facts.curve) return *facts.curve;
+  return fail(refused("only EC keys (P-256, P-384, secp256k1) and RSA keys are taken"));
+}
+
+// Before any arithmetic: a check of a huge key would take minutes.
+Status check_rsa_shape(const Key& key) {
+  const int bits = EVP_PKEY_get_bits(key.get());
+  if (bits < 1024 || bits > 4096) return fail(refused("RSA keys have 1024 to 4096 bits"));
+  BIGNUM* third = nullptr;
+  const bool multi_prime = EVP_PKEY_get_bn_param(key.get(), OSSL_PKEY_PARAM_RSA_FACTOR3, &third) == 1;
+  BN_clear_free(third);
+  ERR_clear_error();
+  // PKCS#11 has attributes for two primes only.
+  if (multi_prime) return fail(refused("RSA keys of more than two primes cannot be imported into a token"));
+  return {};
+}
+
+Status check_whole(const Key& key) {
+  const KeyContext context(EVP_PKEY_CTX_new_from_pkey(nullptr, key.get(), nullptr));
+  const bool whole = context && EVP_PKEY_check(context.get()) == 1;
+  ERR_clear_error();
+  if (whole) return {};
+  return fail(refused("the parts of the private key do not belong together"));
+}
+
 struct PublicHalf {
   Result<Bytes> operator()(const EcPrivateParts& key) const { return ec_spki(key.curve, key.point); }
   Result<Bytes> operator()(const RsaPrivateParts& key) const { return rsa_spki(key.modulus, key.public_exponent); }
@@ -83,6 +132,7 @@ struct PublicHalf {
 } // namespace
 
 Result<SoftwareKey> generate_ec(Curve curve) {
+  prepare_secure_heap();
   const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", openssl_group(curve)));
   if (!key) return fail(failed("make an EC key"));
   return ec_parts(curve, key);
@@ -92,6 +142,7 @@ Result<SoftwareKey> generate_rsa(std::size_t bits) {
   if (bits != 2048 && bits != 3072 && bits != 4096) {
     return fail(ErrorKind::kInvalidArgument, "RSA keys have 2048, 3072 or 4096 bits");
   }
+  prepare_secure_heap();
   const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "RSA", bits));
   if (!key) return fail(failed("make an RSA key"));
   return rsa_parts(key);
@@ -107,20 +158,15 @@ Result<SoftwareKey> generate_aes(std::size_t bytes) {
 Result<Bytes> software_key_spki(const SoftwareKey& key) { return std::visit(PublicHalf{}, key); }
 
 Result<SoftwareKey> software_key_from_pkcs8(ByteView der) {
-  const unsigned char* position = der.data();
-  const Key key(der.size() > 65'536 ? nullptr : d2i_AutoPrivateKey(nullptr, &position, static_cast<long>(der.size())));
-  if (!key || position != der.data() + der.size()) {
-    ERR_clear_error();
-    return fail(ErrorKind::kInvalidArgument, "not an unencrypted PKCS#8 private key");
+  HSMUX_TRY(const Key key, parse_pkcs8(der));
+  if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA) {
+    HSMUX_CHECK(check_rsa_shape(key));
+    HSMUX_CHECK(check_whole(key));
+    return rsa_parts(key);
   }
-  if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA) return rsa_parts(key);
-  unsigned char* spki = nullptr;
-  const int size = i2d_PUBKEY(key.get(), &spki);
-  const Bytes public_half(spki, spki + (size > 0 ? size : 0));
-  OPENSSL_free(spki);
-  HSMUX_TRY(const PublicKeyFacts facts, describe_spki(public_half));
-  if (!facts.curve) return fail(ErrorKind::kInvalidArgument, "only EC (P-256, P-384, secp256k1) and RSA keys are taken");
-  return ec_parts(*facts.curve, key);
+  HSMUX_TRY(const Curve curve, curve_of(key));
+  HSMUX_CHECK(check_whole(key));
+  return ec_parts(curve, key);
 }
 
 } // namespace hsmux

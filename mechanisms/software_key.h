@@ -27,7 +27,8 @@ Result<SoftwareKey> generate_rsa(std::size_t bits);  // 2048, 3072 or 4096; expo
 Result<SoftwareKey> generate_aes(std::size_t bytes); // 16 or 32
 // kUnsupported for AES, which has no public half.
 Result<Bytes> software_key_spki(const SoftwareKey& key);
-// PKCS#8 (RFC 5958), not encrypted, EC or RSA. kInvalidArgument otherwise.
+// PKCS#8 (RFC 5208), not encrypted: EC on one of our curves, or RSA of 1024 to 4096 bits with two primes. The key is
+// checked to be whole (its parts belong together). kInvalidArgument otherwise.
 Result<SoftwareKey> software_key_from_pkcs8(ByteView der);
 
 } // namespace hsmux

@@ -20,15 +20,15 @@ namespace {
 struct CurveRow {
   Curve curve;
   const char* group;
-  std::size_t field_bytes, bits;
+  std::size_t field_bytes;
   std::array<std::uint8_t, 10> params; // DER OBJECT IDENTIFIER
   std::size_t params_bytes;
 };
 // OIDs: RFC 5480, 2.1.1.1; SEC 2, A.2.
 constexpr std::array kCurves{
-    CurveRow{Curve::kP256, "P-256", 32, 256, {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}, 10},
-    CurveRow{Curve::kP384, "P-384", 48, 384, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}, 7},
-    CurveRow{Curve::kSecp256k1, "secp256k1", 32, 256, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a}, 7},
+    CurveRow{Curve::kP256, "P-256", 32, {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}, 10},
+    CurveRow{Curve::kP384, "P-384", 48, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22}, 7},
+    CurveRow{Curve::kSecp256k1, "secp256k1", 32, {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a}, 7},
 };
 const CurveRow& row(Curve curve) { return kCurves[static_cast<std::size_t>(curve)]; }
 
@@ -124,9 +124,10 @@ Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent) {
   }
   const Number n(BN_bin2bn(modulus.data(), static_cast<int>(modulus.size()), nullptr));
   const Number e(BN_bin2bn(exponent.data(), static_cast<int>(exponent.size()), nullptr));
-  if (!n || !e || BN_num_bits(n.get()) < 1024 || BN_num_bits(n.get()) > 16'384 || BN_is_odd(e.get()) != 1 ||
-      BN_is_one(e.get()) == 1) {
-    return fail(refused("an RSA public key has a modulus of 1024 to 16384 bits and an odd exponent from 3 on"));
+  if (!n || !e || BN_num_bits(n.get()) < 1024 || BN_num_bits(n.get()) > 16'384 || BN_is_odd(n.get()) != 1 ||
+      BN_is_odd(e.get()) != 1 || BN_is_one(e.get()) == 1 || BN_cmp(e.get(), n.get()) >= 0) {
+    return fail(
+        refused("an RSA public key has an odd modulus of 1024 to 16384 bits and an odd, smaller exponent from 3 on"));
   }
   const Builder builder(OSSL_PARAM_BLD_new());
   if (!builder || OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_N, n.get()) != 1 ||
@@ -150,7 +151,9 @@ Result<PublicKeyFacts> describe_spki(ByteView spki) {
   const int nid = OBJ_txt2nid(name.data());
   for (const CurveRow& candidate : kCurves) {
     const int candidate_nid = EC_curve_nist2nid(candidate.group);
-    if (nid == (candidate_nid != NID_undef ? candidate_nid : OBJ_txt2nid(candidate.group))) facts.curve = candidate.curve;
+    if (nid == (candidate_nid != NID_undef ? candidate_nid : OBJ_txt2nid(candidate.group))) {
+      facts.curve = candidate.curve;
+    }
   }
   return facts;
 }

@@ -1,5 +1,5 @@
-// Public keys: EC points as tokens show them, curves, and DER SubjectPublicKeyInfo (RFC 5280, RFC 5480) by OpenSSL. Output is the
-// same bytes each time. Pure; any thread.
+// Public keys: EC points as tokens show them, curves, and DER SubjectPublicKeyInfo (RFC 5280, RFC 5480) by OpenSSL.
+// Output is the same bytes each time. Pure; any thread.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,14 @@ ByteView ec_params(Curve curve);        // CKA_EC_PARAMS: DER of the named curve
 
 // kUnsupported for everything but the exact named-curve OIDs of the table.
 Result<Curve> curve_from_params(ByteView cka_ec_params);
-// The uncompressed point of CKA_EC_POINT, raw or as DER OCTET STRING, told apart by exact length only. kUnsupported otherwise.
+// The uncompressed point of CKA_EC_POINT, raw or as DER OCTET STRING, told apart by exact length only. kUnsupported
+// otherwise.
 Result<Bytes> ec_point_from_attribute(Curve curve, ByteView cka_ec_point);
 
 // Named curve, uncompressed point, checked to be on the curve. kUnsupported when it is not.
 Result<Bytes> ec_spki(Curve curve, ByteView point);
-// Moduli of 1024 to 16384 bits, odd exponents from 3 on; else kUnsupported.
+// Odd moduli of 1024 to 16384 bits, odd exponents from 3 to below the modulus, leading zeros allowed; else
+// kUnsupported.
 Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent);
 
 struct PublicKeyFacts {
@@ -30,7 +32,7 @@ struct PublicKeyFacts {
   std::optional<Curve> curve;
   std::size_t bits = 0;
 };
-// kInvalidArgument when it is not a SubjectPublicKeyInfo.
+// Both: kInvalidArgument when it is not a SubjectPublicKeyInfo, or one above 16 KiB. `curve` is empty for other curves.
 Result<PublicKeyFacts> describe_spki(ByteView spki);
 Result<std::string> spki_to_pem(ByteView spki);
 

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::array kMeanings{
     ExitMeaning{ExitCode::kOk, "done, or the answer is yes"},
-    ExitMeaning{ExitCode::kNo, "the answer is no: the signature is invalid, the key does not exist, a self-test failed"},
+    ExitMeaning{ExitCode::kNo,
+                "the answer is no: the signature is invalid, the key does not exist, a self-test failed"},
     ExitMeaning{ExitCode::kUsage, "wrong usage or input, or something of that name exists already"},
     ExitMeaning{ExitCode::kConfig, "the configuration is missing or wrong"},
     ExitMeaning{ExitCode::kKey, "the key is not found, ambiguous, or not usable for this"},
@@ -26,25 +27,36 @@ struct Row {
   ExitCode code;
 };
 
+// clang-format off
 constexpr std::array kRows{
-    Row{ErrorKind::kInvalidArgument, ExitCode::kUsage}, Row{ErrorKind::kInvalidConfig, ExitCode::kConfig},
-    Row{ErrorKind::kKeyNotFound, ExitCode::kKey},       Row{ErrorKind::kKeyAmbiguous, ExitCode::kKey},
-    Row{ErrorKind::kKeyUnusable, ExitCode::kKey},       Row{ErrorKind::kUnsupported, ExitCode::kHsm},
-    Row{ErrorKind::kDecryptFailed, ExitCode::kDecryptFailed}, Row{ErrorKind::kSignatureInvalid, ExitCode::kNo},
-    Row{ErrorKind::kCredentials, ExitCode::kCredentials}, Row{ErrorKind::kTimeout, ExitCode::kTimeout},
-    Row{ErrorKind::kOverloaded, ExitCode::kTimeout},    Row{ErrorKind::kUnavailable, ExitCode::kHsm},
-    Row{ErrorKind::kDevice, ExitCode::kHsm},            Row{ErrorKind::kModule, ExitCode::kHsm},
-    Row{ErrorKind::kForked, ExitCode::kInternal},       Row{ErrorKind::kClosed, ExitCode::kInternal},
-    Row{ErrorKind::kInternal, ExitCode::kInternal},     Row{ErrorKind::kConflict, ExitCode::kUsage},
+    Row{ErrorKind::kInvalidArgument, ExitCode::kUsage},
+    Row{ErrorKind::kInvalidConfig, ExitCode::kConfig},
+    Row{ErrorKind::kKeyNotFound, ExitCode::kKey},
+    Row{ErrorKind::kKeyAmbiguous, ExitCode::kKey},
+    Row{ErrorKind::kKeyUnusable, ExitCode::kKey},
+    Row{ErrorKind::kUnsupported, ExitCode::kHsm},
+    Row{ErrorKind::kDecryptFailed, ExitCode::kDecryptFailed},
+    Row{ErrorKind::kSignatureInvalid, ExitCode::kNo},
+    Row{ErrorKind::kCredentials, ExitCode::kCredentials},
+    Row{ErrorKind::kTimeout, ExitCode::kTimeout},
+    Row{ErrorKind::kOverloaded, ExitCode::kTimeout},
+    Row{ErrorKind::kUnavailable, ExitCode::kHsm},
+    Row{ErrorKind::kDevice, ExitCode::kHsm},
+    Row{ErrorKind::kModule, ExitCode::kHsm},
+    Row{ErrorKind::kForked, ExitCode::kInternal},
+    Row{ErrorKind::kClosed, ExitCode::kInternal},
+    Row{ErrorKind::kInternal, ExitCode::kInternal},
+    Row{ErrorKind::kConflict, ExitCode::kUsage},
     Row{ErrorKind::kIo, ExitCode::kIo},
 };
+// clang-format on
 
 } // namespace
 
 std::span<const ExitMeaning> exit_meanings() { return kMeanings; }
 
 ExitCode exit_code(ErrorKind kind) {
-  const auto* row = std::ranges::find(kRows, kind, &Row::kind);
+  const auto *row = std::ranges::find(kRows, kind, &Row::kind);
   return row == kRows.end() ? ExitCode::kInternal : row->code;
 }
 

@@ -17,7 +17,7 @@ struct Options {
   bool temporary = false;
 };
 
-Result<ExitCode> init_softhsm(Program& program, const Options& options) {
+Result<ExitCode> init_softhsm(Program &program, const Options &options) {
   if (options.folder.empty() != options.temporary) {
     return fail(ErrorKind::kInvalidArgument, "give either DIR or --temporary");
   }
@@ -36,14 +36,14 @@ Result<ExitCode> init_softhsm(Program& program, const Options& options) {
   } else if (options.temporary) {
     HSMUX_CHECK(Program::print(folder->path() + "\n")); // for scripts: DIR=$(hsmux init-softhsm --temporary)
   } else {
-    HSMUX_CHECK(Program::print(fmt::format("{} SoftHSM2 token{} made in {}: {} to {}\n"
-                                           "configuration: {}\n"
-                                           "PINs: {}/pins\n"
-                                           "next:\n"
-                                           "  hsmux --config {} keys generate orders --algorithm ecdsa-p256-sha256 --slots all\n",
-                                           options.slots, options.slots == 1 ? "" : "s", folder->path(),
-                                           folder->slots().front(), folder->slots().back(), folder->config_path(),
-                                           folder->path(), folder->config_path())));
+    HSMUX_CHECK(Program::print(
+        fmt::format("{} SoftHSM2 token{} made in {}: {} to {}\n"
+                    "configuration: {}\n"
+                    "PINs: {}/pins\n"
+                    "next:\n"
+                    "  hsmux --config {} keys generate orders --algorithm ecdsa-p256-sha256 --slots all\n",
+                    options.slots, options.slots == 1 ? "" : "s", folder->path(), folder->slots().front(),
+                    folder->slots().back(), folder->config_path(), folder->path(), folder->config_path())));
   }
   folder->keep();
   return ExitCode::kOk;
@@ -51,9 +51,9 @@ Result<ExitCode> init_softhsm(Program& program, const Options& options) {
 
 } // namespace
 
-void add_init_softhsm(CLI::App& app, Program& program) {
+void add_init_softhsm(CLI::App &app, Program &program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  CLI::App *command =
       app.add_subcommand("init-softhsm", "Make SoftHSM2 tokens with random PINs and a configuration, for trying out");
   command->add_option("DIR", options->folder, "A new or empty folder");
   command->add_option("--slots", options->slots, "How many tokens, 1 to 64 (default 2)")
@@ -63,11 +63,12 @@ void add_init_softhsm(CLI::App& app, Program& program) {
       ->type_name("PATH");
   command->add_flag("--temporary", options->temporary,
                     "Make DIR with a name of its own in $XDG_RUNTIME_DIR or /tmp, and print it");
-  command->footer("Examples:\n"
-                  "  hsmux init-softhsm ./tokens --slots 2\n"
-                  "  DIR=$(hsmux init-softhsm --temporary) && hsmux --config \"$DIR/hsmux.toml\" slots\n"
-                  "The configuration is DIR/hsmux.toml. For development and tests: keys in it are only as safe as DIR.\n"
-                  "Global options: see hsmux --help.");
+  command->footer(
+      "Examples:\n"
+      "  hsmux init-softhsm ./tokens --slots 2\n"
+      "  DIR=$(hsmux init-softhsm --temporary) && hsmux --config \"$DIR/hsmux.toml\" slots\n"
+      "The configuration is DIR/hsmux.toml. For development and tests: keys in it are only as safe as DIR.\n"
+      "Global options: see hsmux --help.");
   program.on(*command, [&program, options] { return init_softhsm(program, *options); });
 }
 

@@ -81,9 +81,21 @@ TEST(EcdsaDer, AnImpossibleSignatureIsTheTokensFault) {
     ASSERT_FALSE(size) << raw.size();
     EXPECT_EQ(size.error().kind, ErrorKind::kDevice);
   }
-  Bytes zero_s(64, 1);
-  std::fill(zero_s.begin() + 32, zero_s.end(), std::uint8_t{0});
-  EXPECT_FALSE(ecdsa_der_encode(zero_s, out));
+  EXPECT_EQ(ecdsa_der_encode(Bytes(1 << 20, 1), out).error().kind, ErrorKind::kDevice);
+}
+
+TEST(EcdsaDer, OneZeroHalfIsTheTokensFaultToo) {
+  Bytes out(200);
+  for (const long half : {0L, 48L}) {
+    Bytes raw(96, 1);
+    std::fill_n(raw.begin() + half, 48, std::uint8_t{0});
+    EXPECT_EQ(ecdsa_der_encode(raw, out).error().kind, ErrorKind::kDevice) << half;
+  }
+}
+
+TEST(EcdsaDer, ABufferOfExactlyTheNeededSizeIsFilled) {
+  Bytes out(70);
+  EXPECT_EQ(ecdsa_der_encode(signature(32, 0x7f), out).value(), 70U);
 }
 
 TEST(EcdsaDer, ATooSmallBufferIsRefusedAndNotWritten) {

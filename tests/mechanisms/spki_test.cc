@@ -1,6 +1,12 @@
 #include "mechanisms/spki.h"
 
 #include <gtest/gtest.h>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
 
 #include "mechanisms/host_crypto.h"
 #include "mechanisms/software_key.h"
@@ -19,13 +25,41 @@ Bytes point() { return hex("04" + kX + kY); }
 
 TEST(EcPoint, RawAndOctetStringAreToldApartByLength) {
   EXPECT_EQ(ec_point_from_attribute(Curve::kP256, point()).value(), point());
-  EXPECT_EQ(ec_point_from_attribute(Curve::kP256, hex("0441" "04" + kX + kY)).value(), point());
+  EXPECT_EQ(ec_point_from_attribute(Curve::kP256, hex("0441"
+                                                      "04" +
+                                                      kX + kY))
+                .value(),
+            point());
+}
+
+TEST(EcPoint, EachCurveTakesItsTwoLengths) {
+  for (const Curve curve : {Curve::kP256, Curve::kP384, Curve::kSecp256k1}) {
+    Bytes raw(1 + 2 * field_bytes(curve), 0x33);
+    raw[0] = 0x04;
+    Bytes wrapped{0x04, static_cast<std::uint8_t>(raw.size())};
+    wrapped.insert(wrapped.end(), raw.begin(), raw.end());
+    EXPECT_EQ(wrapped.size(), curve == Curve::kP384 ? 99U : 67U);
+    EXPECT_EQ(ec_point_from_attribute(curve, raw).value(), raw);
+    EXPECT_EQ(ec_point_from_attribute(curve, wrapped).value(), raw);
+  }
+}
+
+TEST(EcPoint, ARawPointThatLooksLikeAnOctetStringStaysRaw) {
+  Bytes raw(65, 0x33);
+  raw[0] = 0x04;
+  raw[2] = 0x04;
+  for (const std::uint8_t length : Bytes{63, 65}) { // as if an OCTET STRING of what follows, or of a whole point
+    raw[1] = length;
+    const Result<Bytes> point = ec_point_from_attribute(Curve::kP256, raw);
+    ASSERT_TRUE(point) << int{length};
+    EXPECT_EQ(*point, raw);
+  }
 }
 
 TEST(EcPoint, EverythingElseIsRefused) {
   const std::string raw = "04" + kX + kY;
-  for (const std::string& text : {std::string(), std::string("04"), "02" + kX, "0442" + raw, "0341" + raw,
-                                  raw + "00", "0441" + raw + "00", "06" + kX + kY, "044103" + kX + kY}) {
+  for (const std::string& text : {std::string(), std::string("04"), "02" + kX, "0442" + raw, "0341" + raw, raw + "00",
+                                  "0441" + raw + "00", "06" + kX + kY, "044103" + kX + kY}) {
     EXPECT_EQ(ec_point_from_attribute(Curve::kP256, hex(text)).error().kind, ErrorKind::kUnsupported) << text;
   }
   EXPECT_FALSE(ec_point_from_attribute(Curve::kP384, point()));
@@ -62,6 +96,17 @@ TEST(RsaSpki, LeadingZerosOfTheTokenDoNotChangeTheBytes) {
   EXPECT_EQ(describe_spki(spki).value().bits, 2048U);
 }
 
+TEST(RsaSpki, TheLimitsOfTheModulusAreInside) {
+  EXPECT_EQ(describe_spki(rsa_spki(Bytes(128, 0xff), Bytes{3}).value()).value().bits, 1024U);
+  EXPECT_EQ(describe_spki(rsa_spki(Bytes(2048, 0xff), Bytes{3}).value()).value().bits, 16'384U);
+  Bytes below(128, 0xff);
+  below[0] = 0x7f; // 1023 bits
+  EXPECT_EQ(rsa_spki(below, Bytes{3}).error().kind, ErrorKind::kUnsupported);
+  Bytes above(2049, 0xff);
+  above[0] = 0x01; // 16385 bits
+  EXPECT_EQ(rsa_spki(above, Bytes{3}).error().kind, ErrorKind::kUnsupported);
+}
+
 TEST(RsaSpki, ImpossibleNumbersAreRefused) {
   EXPECT_FALSE(rsa_spki({}, Bytes{1, 0, 1}));
   EXPECT_FALSE(rsa_spki(Bytes(64, 0xff), Bytes{1, 0, 1})); // 512 bits
@@ -69,12 +114,35 @@ TEST(RsaSpki, ImpossibleNumbersAreRefused) {
   EXPECT_FALSE(rsa_spki(Bytes(256, 0xff), Bytes{2}));
   EXPECT_FALSE(rsa_spki(Bytes(256, 0xff), {}));
   EXPECT_FALSE(rsa_spki(Bytes(100'000, 0xff), Bytes{3}));
+  EXPECT_FALSE(rsa_spki(Bytes(256, 0xff), Bytes(100'000, 0xff)));
+  EXPECT_FALSE(rsa_spki(Bytes(256, 0xfe), Bytes{3}));         // even modulus
+  EXPECT_FALSE(rsa_spki(Bytes(256, 0xab), Bytes(256, 0xff))); // exponent above the modulus
 }
 
 TEST(CurveFromParams, OnlyTheExactOidsAreKnown) {
   EXPECT_FALSE(curve_from_params({}));
+  EXPECT_FALSE(curve_from_params(Bytes(1, 0x06)));
+  EXPECT_FALSE(curve_from_params(hex("06052b81040023")));     // P-521
+  EXPECT_FALSE(curve_from_params(hex("06052b810400220000"))); // with the table's padding
+  EXPECT_FALSE(curve_from_params(Bytes(100'000, 0x06)));
   EXPECT_FALSE(curve_from_params(hex("06082a8648ce3d030106")));
   EXPECT_FALSE(curve_from_params(hex("06082a8648ce3d03010700")));
+}
+
+TEST(DescribeSpki, AKeyThatIsNeitherEcNorRsaIsOther) {
+  // RFC 8410, 10.1 (Ed25519).
+  const Bytes ed25519 = hex("302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1");
+  const PublicKeyFacts facts = describe_spki(ed25519).value();
+  EXPECT_EQ(facts.kind, PublicKeyFacts::Kind::kOther);
+  EXPECT_FALSE(facts.curve);
+}
+
+TEST(DescribeSpki, EveryTruncationIsRefused) {
+  const Bytes good = rsa_spki(Bytes(128, 0xff), Bytes{3}).value();
+  for (std::size_t size = 0; size < good.size(); ++size) {
+    const Bytes cut(good.begin(), good.begin() + static_cast<long>(size)); // a copy, so that an overread is noticed
+    EXPECT_EQ(describe_spki(cut).error().kind, ErrorKind::kInvalidArgument) << size;
+  }
 }
 
 TEST(DescribeSpki, GarbageIsTheCallersError) {
@@ -83,6 +151,21 @@ TEST(DescribeSpki, GarbageIsTheCallersError) {
   EXPECT_FALSE(describe_spki(ByteView(good).first(50)));
   good.push_back(0);
   EXPECT_FALSE(describe_spki(good));
+  EXPECT_FALSE(describe_spki(Bytes(100'000, 0x30)));
+  EXPECT_FALSE(spki_to_pem(Bytes(1, 0x30)));
+}
+
+TEST(SpkiToPem, OpenSslReadsTheSameKeyBack) {
+  const Bytes spki = rsa_spki(Bytes(256, 0xff), Bytes{1, 0, 1}).value();
+  const std::string pem = spki_to_pem(spki).value();
+  BIO* memory = BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()));
+  EVP_PKEY* key = PEM_read_bio_PUBKEY(memory, nullptr, nullptr, nullptr);
+  unsigned char* der = nullptr;
+  const int size = i2d_PUBKEY(key, &der);
+  EXPECT_EQ(Bytes(der, der + std::max(size, 0)), spki);
+  OPENSSL_free(der);
+  EVP_PKEY_free(key);
+  BIO_free(memory);
 }
 
 TEST(SpkiToPem, IsWhatOtherProgramsRead) {

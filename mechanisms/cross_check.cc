@@ -1,0 +1,153 @@
+#include "mechanisms/cross_check.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "mechanisms/envelope.h"
+#include "mechanisms/key_template.h"
+
+namespace hsmux {
+namespace {
+
+struct FreeCipher {
+  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+};
+using Cipher = std::unique_ptr<EVP_CIPHER_CTX, FreeCipher>;
+
+constexpr std::array<std::uint8_t, 16> kId{'h', 's', 'm', 'u', 'x', ' ', 's', 'e', 'l', 'f', '-', 't', 'e', 's', 't'};
+constexpr std::array<std::uint8_t, 5> kAad{'c', 'h', 'e', 'c', 'k'};
+
+Bytes message() {
+  Bytes bytes(100);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i);
+  return bytes;
+}
+
+Error wrong(const char* what) { return make_error(ErrorKind::kDevice, what); }
+
+// An imported session key, destroyed at the end.
+class Imported {
+public:
+  static Result<Imported> make(Session& session, const AlgorithmSpec& spec, const SoftwareKey& key) {
+    const KeyRequest request{.spec = &spec,
+                             .bits = spec.key_bits_default,
+                             .id = kId,
+                             .label = "hsmux self-test",
+                             .token_object = false};
+    HSMUX_TRY(const MadeKey made, import_into_token(session, request, key));
+    return Imported(session, made);
+  }
+  Imported(Imported&& other) noexcept : session_(std::exchange(other.session_, nullptr)), made_(other.made_) {}
+  Imported& operator=(Imported&&) = delete;
+  ~Imported() {
+    if (session_ == nullptr) return;
+    (void)session_->destroy(made_.handle); // session objects: they end with the session at the latest
+    if (made_.public_key) (void)session_->destroy(*made_.public_key);
+  }
+  [[nodiscard]] ObjectHandle handle() const { return made_.handle; }
+
+private:
+  Imported(Session& session, MadeKey made) : session_(&session), made_(made) {}
+  Session* session_;
+  MadeKey made_;
+};
+
+Status check_signature(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle handle,
+                       const SoftwareKey& key) {
+  const Bytes data = message();
+  std::array<std::uint8_t, 64> hashed{};
+  HSMUX_TRY(const std::size_t hash_size, digest(*spec.hash, data, hashed));
+  const ByteView digest_view = std::span(hashed).first(hash_size);
+  Bytes signature(signature_bytes_max(spec));
+  HSMUX_TRY(const std::size_t size,
+            run_sign(recipe, session, handle, {.message = data, .digest = digest_view}, signature));
+  HSMUX_TRY(const Bytes spki, software_key_spki(key));
+  return verify_ecdsa(spki, digest_view, ByteView(signature).first(size));
+}
+
+Status check_rsa_decryption(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
+                            Session& session, ObjectHandle handle, const SoftwareKey& key) {
+  const Bytes plaintext = message();
+  HSMUX_TRY(const Bytes spki, software_key_spki(key));
+  HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, plaintext));
+  const CipherInput input{.data = ciphertext, .aad = {}, .key_id = {}, .modulus_bytes = ciphertext.size()};
+  Bytes opened(plaintext_bytes_max(spec, input));
+  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, handle, input, opened));
+  if (std::ranges::equal(std::span(opened).first(size), plaintext)) return {};
+  return fail(wrong("the token's decryption of what OpenSSL encrypted is wrong"));
+}
+
+// The host's own AES-256-GCM. `tag` is written when encrypting and checked when decrypting.
+Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad, ByteView in,
+                          std::span<std::uint8_t> tag) {
+  const Cipher context(EVP_CIPHER_CTX_new());
+  Bytes out(in.size() + 1);
+  int size = 0;
+  int last = 0;
+  const auto length = [](ByteView bytes) { return static_cast<int>(bytes.size()); };
+  bool fine = context && EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), iv.data(),
+                                           encrypt ? 1 : 0) == 1;
+  fine = fine && EVP_CipherUpdate(context.get(), nullptr, &size, aad.data(), length(aad)) == 1;
+  fine = fine && EVP_CipherUpdate(context.get(), out.data(), &size, in.data(), length(in)) == 1;
+  if (!encrypt) fine = fine && EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1;
+  fine = fine && EVP_CipherFinal_ex(context.get(), out.data() + size, &last) == 1;
+  if (encrypt) fine = fine && EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag.data()) == 1;
+  ERR_clear_error();
+  if (!fine) return fail(wrong("OpenSSL does not accept the token's AES-GCM ciphertext"));
+  out.resize(static_cast<std::size_t>(size + last));
+  return out;
+}
+
+Status check_token_encrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
+                            Session& session, ObjectHandle handle, ByteView key) {
+  const Bytes plaintext = message();
+  const CipherInput input{.data = plaintext, .aad = kAad, .key_id = kId};
+  Bytes sealed(ciphertext_bytes(spec, input));
+  HSMUX_CHECK(run_encrypt(recipe, quirks, session, handle, input, sealed));
+  HSMUX_TRY(const EnvelopeView view, parse_envelope(sealed));
+  HSMUX_TRY(const Bytes aad, envelope_aad(kId, kAad));
+  std::array<std::uint8_t, kTagBytes> tag{};
+  std::ranges::copy(view.ciphertext_and_tag.last(kTagBytes), tag.begin());
+  const ByteView ciphertext = view.ciphertext_and_tag.first(view.ciphertext_and_tag.size() - kTagBytes);
+  HSMUX_TRY(const Bytes opened, gcm_on_host(false, key, view.iv, aad, ciphertext, tag));
+  if (opened == plaintext) return {};
+  return fail(wrong("OpenSSL's decryption of what the token encrypted is wrong"));
+}
+
+Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
+                            Session& session, ObjectHandle handle, ByteView key) {
+  const Bytes plaintext = message();
+  std::array<std::uint8_t, kIvBytes> iv{};
+  HSMUX_CHECK(random_bytes(iv));
+  HSMUX_TRY(const Bytes aad, envelope_aad(kId, kAad));
+  std::array<std::uint8_t, kTagBytes> tag{};
+  HSMUX_TRY(const Bytes ciphertext, gcm_on_host(true, key, iv, aad, plaintext, tag));
+  Bytes sealed(envelope_bytes(kId.size(), plaintext.size()));
+  const std::size_t header = write_envelope_header(kId, iv, sealed);
+  std::ranges::copy(ciphertext, std::span(sealed).subspan(header).begin());
+  std::ranges::copy(tag, std::span(sealed).last(kTagBytes).begin());
+  const CipherInput input{.data = sealed, .aad = kAad, .key_id = kId};
+  Bytes opened(plaintext_bytes_max(spec, input));
+  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, handle, input, opened));
+  if (std::ranges::equal(std::span(opened).first(size), plaintext)) return {};
+  return fail(wrong("the token's decryption of what OpenSSL encrypted is wrong"));
+}
+
+} // namespace
+
+Status cross_check(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session) {
+  HSMUX_TRY(const SoftwareKey key, make_software_key(spec, spec.key_bits_default));
+  HSMUX_TRY(const Imported imported, Imported::make(session, spec, key));
+  if (const auto* aes = std::get_if<AesParts>(&key)) {
+    HSMUX_CHECK(check_token_encrypts(spec, recipe, quirks, session, imported.handle(), aes->value.view()));
+    return check_token_decrypts(spec, recipe, quirks, session, imported.handle(), aes->value.view());
+  }
+  if (spec.signs) return check_signature(spec, recipe, session, imported.handle(), key);
+  return check_rsa_decryption(spec, recipe, quirks, session, imported.handle(), key);
+}
+
+} // namespace hsmux

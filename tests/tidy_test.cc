@@ -1,0 +1,232 @@
+// The house rules that a machine can check, read from the sources (CONTRIBUTING.md, "How we write").
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "slots/disposition.h"
+
+namespace hsmux {
+namespace {
+
+namespace fs = std::filesystem;
+const fs::path kRoot = HSMUX_SOURCE_DIR;
+
+struct Source {
+  std::string path; // relative to the root
+  std::vector<std::string> lines;
+};
+
+std::string read(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::vector<Source> sources(const std::vector<std::string>& folders) {
+  std::vector<Source> found;
+  for (const std::string& folder : folders) {
+    if (!fs::exists(kRoot / folder)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+      const std::string extension = entry.path().extension();
+      static const std::set<std::string> kCode{".cc", ".h", ".c", ".java", ".scala"};
+      if (!kCode.contains(extension)) continue;
+      Source source{fs::relative(entry.path(), kRoot), {}};
+      std::istringstream text(read(entry.path()));
+      for (std::string line; std::getline(text, line);) source.lines.push_back(line);
+      found.push_back(std::move(source));
+    }
+  }
+  EXPECT_FALSE(found.empty());
+  return found;
+}
+
+const std::vector<std::string> kProduct{"metrics", "slots", "mechanisms", "engine", "tools", "driver"};
+const std::vector<std::string> kEverything{"metrics", "slots", "mechanisms", "engine", "tools", "driver", "tests"};
+
+template <class Check> void each_line(const std::vector<Source>& files, Check check) {
+  for (const Source& file : files) {
+    for (std::size_t i = 0; i < file.lines.size(); ++i) {
+      const std::string complaint = check(file, file.lines[i]);
+      if (!complaint.empty()) ADD_FAILURE() << fmt::format("{}:{}: {}", file.path, i + 1, complaint);
+    }
+  }
+}
+
+std::string without_comment_and_strings(const std::string& line) {
+  static const std::regex strings(R"("([^"\\]|\\.)*")");
+  const std::string code = std::regex_replace(line, strings, "\"\"");
+  return code.substr(0, code.find("//"));
+}
+
+TEST(Tidy, IncludesOnlyPointToLowerLayers) {
+  const std::map<std::string, std::vector<std::string>> allowed{
+      {"metrics", {"metrics", "engine/hsmux.h"}},
+      {"slots", {"metrics/events.h", "slots"}},
+      {"mechanisms", {"metrics/events.h", "slots", "mechanisms"}},
+      {"engine", {"metrics/events.h", "slots", "mechanisms", "engine"}},
+      {"tools", {"metrics", "slots", "mechanisms", "engine", "tools"}},
+      {"driver", {"metrics", "engine", "driver"}},
+  };
+  static const std::regex include(R"re(^#include "(([a-z_]+)/[^"]+)")re");
+  each_line(sources(kProduct), [&](const Source& file, const std::string& line) -> std::string {
+    std::smatch match;
+    if (!std::regex_search(line, match, include)) {
+      return line.starts_with("#include \"") ? "includes of ours are \"folder/file.h\"" : "";
+    }
+    if (file.path == "metrics/events.h") return "the bottom layer includes nothing of ours";
+    const auto& lower = allowed.at(file.path.substr(0, file.path.find('/')));
+    const bool fine = std::ranges::any_of(lower, [&](const std::string& entry) {
+      return entry == match[1].str() || entry == match[2].str();
+    });
+    return fine ? "" : "includes \"" + match[1].str() + "\" against the direction of the layers";
+  });
+}
+
+TEST(Tidy, OneHeaderIncludesThePkcs11Declarations) {
+  const std::vector<std::string> uri_readers{"slots/slot_selector.cc", "mechanisms/key_name.cc"};
+  each_line(sources(kProduct), [&](const Source& file, const std::string& line) -> std::string {
+    if (line.find("<p11-kit/") == std::string::npos || line[0] != '#') return "";
+    if (line.find("<p11-kit/pkcs11.h>") != std::string::npos && file.path == "slots/pkcs11.h") return "";
+    const bool uri = line.find("<p11-kit/uri.h>") != std::string::npos;
+    if (uri && std::ranges::find(uri_readers, file.path) != uri_readers.end()) return "";
+    return "only slots/pkcs11.h includes p11-kit's declarations";
+  });
+}
+
+TEST(Tidy, NoPkcs11NamesAboveMechanisms) {
+  static const std::regex name(R"(\b(CK[ARMFOUSKC]?_[A-Z0-9]|C_[A-Z][a-z]+[A-Za-z]*\())");
+  each_line(sources({"engine", "tools", "driver"}), [&](const Source&, const std::string& line) -> std::string {
+    std::smatch match;
+    const std::string code = without_comment_and_strings(line);
+    return std::regex_search(code, match, name) ? "PKCS#11 name above mechanisms/: " + match[0].str() : "";
+  });
+}
+
+TEST(Tidy, NoFileIsLongerThanSixHundredLines) {
+  for (const Source& file : sources(kEverything)) EXPECT_LE(file.lines.size(), 600U) << file.path;
+}
+
+TEST(Tidy, NoLineIsLongerThanATableNeeds) {
+  each_line(sources(kEverything), [](const Source&, const std::string& line) -> std::string {
+    // Characters, not bytes: continuation bytes of UTF-8 do not count. Code has 120 columns (.clang-format); tables that are
+    // better by hand may be wider.
+    const auto columns = std::ranges::count_if(line, [](char c) { return (c & 0xc0) != 0x80; });
+    return columns > 165 ? fmt::format("{} columns", columns) : "";
+  });
+}
+
+TEST(Tidy, NoFileHasANameThatSaysNothing) {
+  static const std::regex banned(R"((^|/)(util|utils|helper|helpers|common|misc)(_test)?\.(h|cc|c)$)");
+  for (const Source& file : sources(kEverything)) EXPECT_FALSE(std::regex_search(file.path, banned)) << file.path;
+}
+
+TEST(Tidy, NothingIsLeftForLater) {
+  static const std::regex marks(std::string(R"(\b(TO)") + R"(DO|FIX)" + R"(ME|XX)" + R"(X|HA)" + R"(CK)\b)");
+  each_line(sources(kEverything), [](const Source&, const std::string& line) -> std::string {
+    return std::regex_search(line, marks) ? "a mark for later: do it or file it" : "";
+  });
+}
+
+TEST(Tidy, TestsDoNotSleep) {
+  static const std::regex waiting(std::string(R"(sleep_)") + R"(for|sleep_)" + R"(until|\bu?sle)" + R"(ep\()");
+  each_line(sources({"tests"}), [](const Source& file, const std::string& line) -> std::string {
+    if (file.path.starts_with("tests/shim/")) return ""; // the shim's delays are what it is for
+    return std::regex_search(line, waiting) ? "tests wait for conditions, not for time" : "";
+  });
+}
+
+TEST(Tidy, EveryHeaderOpensWithWhatItIs) {
+  for (const Source& file : sources(kProduct)) {
+    if (!file.path.ends_with(".h")) continue;
+    ASSERT_FALSE(file.lines.empty()) << file.path;
+    EXPECT_TRUE(file.lines[0].starts_with("//") || file.lines[0].starts_with("/*")) << file.path;
+  }
+}
+
+TEST(Tidy, EveryDecisionSaysContextChoiceAndWhatWouldChangeIt) {
+  std::set<std::string> numbers;
+  for (const auto& entry : fs::directory_iterator(kRoot / "docs/decisions")) {
+    const std::string name = entry.path().filename();
+    EXPECT_TRUE(numbers.insert(name.substr(0, 4)).second) << name << ": another decision has this number";
+    const std::string text = read(entry.path());
+    EXPECT_TRUE(text.starts_with("# " + name.substr(0, 4) + " ")) << name << " does not open with its number";
+    std::size_t at = 0;
+    for (const char* heading : {"\n## Context\n", "\n## Choice\n", "\n## What would change it\n"}) {
+      at = text.find(heading, at);
+      ASSERT_NE(at, std::string::npos) << name << " lacks, in this order," << heading;
+    }
+  }
+  EXPECT_FALSE(numbers.empty());
+}
+
+const char* retry_name(Retry retry) {
+  switch (retry) {
+  case Retry::kNever: return "never";
+  case Retry::kElsewhere: return "elsewhere";
+  case Retry::kLater: return "later";
+  }
+  return "";
+}
+
+const char* slot_fate_name(SlotFate fate) {
+  switch (fate) {
+  case SlotFate::kNothing: return "nothing";
+  case SlotFate::kSuccess: return "success";
+  case SlotFate::kCanary: return "canary";
+  case SlotFate::kProbeAnchor: return "probe the anchor";
+  case SlotFate::kLogin: return "login lost";
+  case SlotFate::kBusy: return "busy";
+  case SlotFate::kFailure: return "failure";
+  case SlotFate::kLost: return "lost";
+  case SlotFate::kModuleLost: return "module lost";
+  case SlotFate::kLatch: return "latch";
+  }
+  return "";
+}
+
+std::string document_row(const Disposition& row) {
+  return fmt::format("| {} | {:#x} | {} | {} | {} | {} | {} |", row.name, row.rv, error_kind_name(row.kind),
+                     retry_name(row.retry), row.session == SessionFate::kKeep ? "keep" : "discard",
+                     slot_fate_name(row.slot), row.advice);
+}
+
+std::set<std::string> document_rows(const std::string& beginning) {
+  std::set<std::string> rows;
+  std::istringstream text(read(kRoot / "docs/errors.md"));
+  for (std::string line; std::getline(text, line);) {
+    if (line.starts_with(beginning)) rows.insert(line);
+  }
+  return rows;
+}
+
+TEST(Tidy, DocsErrorsHasTheRowsOfTheDispositionTableAndNoOthers) {
+  std::set<std::string> left_over = document_rows("| CKR_");
+  for (const Disposition& row : disposition_table()) {
+    EXPECT_EQ(left_over.erase(document_row(row)), 1U) << "docs/errors.md lacks this row:\n" << document_row(row);
+  }
+  for (const std::string& row : left_over) ADD_FAILURE() << "docs/errors.md has a row that no code has:\n" << row;
+}
+
+TEST(Tidy, DocsErrorsExplainsEveryKind) {
+  // Numbers without a kind are named as kInternal.
+  std::set<std::string_view> names;
+  for (std::uint8_t number = 1; number < 100; ++number) names.insert(error_kind_name(static_cast<ErrorKind>(number)));
+  EXPECT_GT(names.size(), 10U);
+  for (const std::string_view name : names) {
+    EXPECT_EQ(document_rows(fmt::format("| {} |", name)).size(), 1U) << "docs/errors.md does not explain " << name;
+  }
+}
+
+} // namespace
+} // namespace hsmux

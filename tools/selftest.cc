@@ -1,0 +1,272 @@
+// hsmux selftest: every algorithm on every slot, checked against OpenSSL
+#include <fmt/format.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "mechanisms/envelope.h"
+#include "mechanisms/host_crypto.h"
+#include "tools/command.h"
+#include "tools/terminal.h"
+
+namespace hsmux {
+namespace {
+
+enum class Outcome : std::uint8_t { kPassed, kFailed, kSkipped };
+constexpr std::array<std::string_view, 3> kOutcomeNames{"passed", "FAILED", "skipped"};
+
+struct Row {
+  std::string algorithm, slot, check;
+  Outcome outcome = Outcome::kFailed;
+  std::chrono::milliseconds time{};
+  std::string detail;
+};
+
+Error wrong(std::string what) { return make_error(ErrorKind::kDevice, std::move(what)); }
+
+// A second way of verifying, apart from the one that the engine uses itself.
+Status verified_by_openssl(ByteView spki, ByteView message, ByteView signature) {
+  const unsigned char* position = spki.data();
+  EVP_PKEY* key = d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size()));
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  const bool valid = key != nullptr && context != nullptr &&
+                     EVP_DigestVerifyInit(context, nullptr, EVP_sha256(), nullptr, key) == 1 &&
+                     EVP_DigestVerify(context, signature.data(), signature.size(), message.data(), message.size()) == 1;
+  EVP_MD_CTX_free(context);
+  EVP_PKEY_free(key);
+  ERR_clear_error();
+  if (valid) return {};
+  return fail(wrong("OpenSSL does not verify the signature"));
+}
+
+Status expect_decrypt_failure(const Result<Bytes>& result) {
+  if (result) return fail(wrong("a tampered ciphertext was decrypted"));
+  if (result.error().text() == decrypt_failed().text()) return {};
+  return fail(wrong("a tampered ciphertext fails in a way of its own: " + result.error().text()));
+}
+
+// All checks of one algorithm with one key in one slot.
+class Subject {
+public:
+  Subject(Engine& engine, const AlgorithmSpec& spec, std::string key, const RequestOptions& options)
+      : engine_(engine), spec_(spec), key_(std::move(key)), options_(options) {}
+
+  Status round_trip() {
+    for (const std::size_t size : {std::size_t{0}, std::size_t{34}, largest()}) {
+      const Bytes data(size, 0x6d);
+      HSMUX_CHECK(spec_.signs ? sign_and_verify(data) : encrypt_and_decrypt(data));
+    }
+    return {};
+  }
+
+  Status tampering_is_noticed() {
+    Bytes data(34, 0x6d);
+    if (spec_.signs) {
+      HSMUX_TRY(const Bytes signature, sign(data));
+      data[0] ^= 1;
+      const Status status = verify(data, signature);
+      if (!status && status.error().kind == ErrorKind::kSignatureInvalid) return {};
+      return fail(wrong("a signature over other data is accepted"));
+    }
+    HSMUX_TRY(Bytes ciphertext, encrypt(data));
+    Bytes tampered = ciphertext;
+    tampered.back() ^= 1;
+    HSMUX_CHECK(expect_decrypt_failure(decrypt(tampered)));
+    ciphertext.pop_back();
+    return expect_decrypt_failure(decrypt(ciphertext));
+  }
+
+  Status public_key_is_stable() {
+    HSMUX_TRY(const Bytes first, engine_.public_key(key_, options_));
+    HSMUX_TRY(const Bytes second, engine_.public_key(key_, options_));
+    if (first == second) return {};
+    return fail(wrong("the public key is not the same bytes twice"));
+  }
+
+private:
+  [[nodiscard]] std::size_t largest() const {
+    if (spec_.signs) return 1UL << 20;
+    return spec_.key == KeyKind::kRsa ? spec_.key_bits_default / 8 - 66 : spec_.input_bytes_max;
+  }
+  Result<Bytes> sign(ByteView data) {
+    return engine_.sign(
+        {.key = key_, .algorithm = spec_.algorithm, .message = data, .prehashed = false, .options = options_});
+  }
+  Status verify(ByteView data, ByteView signature) {
+    return engine_.verify({.key = key_,
+                           .algorithm = spec_.algorithm,
+                           .message = data,
+                           .prehashed = false,
+                           .signature = signature,
+                           .options = options_});
+  }
+  Result<Bytes> encrypt(ByteView data) {
+    return engine_.encrypt(
+        {.key = key_, .algorithm = spec_.algorithm, .plaintext = data, .aad = {}, .options = options_});
+  }
+  Result<Bytes> decrypt(ByteView data) {
+    return engine_.decrypt({.key = key_,
+                            .algorithm = spec_.algorithm,
+                            .ciphertext = data,
+                            .aad = {},
+                            .bound_to = std::nullopt,
+                            .options = options_});
+  }
+  Status sign_and_verify(ByteView data) {
+    HSMUX_TRY(const Bytes signature, sign(data));
+    HSMUX_CHECK(verify(data, signature));
+    HSMUX_TRY(const Bytes spki, engine_.public_key(key_, options_));
+    return verified_by_openssl(spki, data, signature);
+  }
+  Status encrypt_and_decrypt(ByteView data) { // RSA: encrypted by OpenSSL on the host
+    HSMUX_TRY(const Bytes ciphertext, encrypt(data));
+    HSMUX_TRY(const Bytes opened, decrypt(ciphertext));
+    if (std::ranges::equal(opened, data)) return {};
+    return fail(wrong("what was decrypted is not what was encrypted"));
+  }
+
+  Engine& engine_;
+  const AlgorithmSpec& spec_;
+  const std::string key_;
+  const RequestOptions options_;
+};
+
+class Selftest {
+public:
+  Selftest(Engine& engine, RequestOptions options) : engine_(engine), options_(options) {}
+
+  void run() {
+    add("host", "-", "known answers", [] { return host_crypto_self_test(); });
+    for (const SlotReport& slot : engine_.slots(true)) {
+      for (const AlgorithmOnSlot& algorithm : slot.algorithms) {
+        if (Program::interrupted()) return;
+        check(slot.name, *find_spec(algorithm.algorithm), algorithm);
+      }
+      if (slot.algorithms.empty()) skip("all", slot.name, "all", "the slot is not up: see hsmux slots", Outcome::kFailed);
+    }
+  }
+
+  [[nodiscard]] const std::vector<Row>& rows() const { return rows_; }
+  [[nodiscard]] std::size_t count(Outcome outcome) const {
+    return static_cast<std::size_t>(std::ranges::count(rows_, outcome, &Row::outcome));
+  }
+
+private:
+  void check(const std::string& slot, const AlgorithmSpec& spec, const AlgorithmOnSlot& choice) {
+    if (choice.recipe.empty()) {
+      return skip(spec.name, slot, "all", "the token has no recipe for it: " + choice.reason, Outcome::kSkipped);
+    }
+    RequestOptions here = options_;
+    here.slot = slot;
+    std::array<std::uint8_t, 8> random{};
+    if (const Status status = random_bytes(random); !status) return;
+    const std::string label = "hsmux-selftest-" + to_hex(random);
+    std::string id;
+    add(spec.name, slot, "key generated in the token", [&]() -> Status {
+      HSMUX_TRY(const KeyInfo key,
+                engine_.generate({.label = label,
+                                  .algorithm = spec.algorithm,
+                                  .bits = 0,
+                                  .placement = PlacementConfig{.kind = Placement::kSlots, .quorum = 0, .slots = {slot}},
+                                  .software_key = false,
+                                  .options = options_}));
+      id = "id:" + key.id;
+      return {};
+    });
+    if (!id.empty()) {
+      Subject subject(engine_, spec, id, here);
+      add(spec.name, slot, "round trips", [&] { return subject.round_trip(); });
+      add(spec.name, slot, "tampering noticed", [&] { return subject.tampering_is_noticed(); });
+      if (spec.key != KeyKind::kAes256) {
+        add(spec.name, slot, "public key stable", [&] { return subject.public_key_is_stable(); });
+      }
+      add(spec.name, slot, "key deleted", [&]() -> Status {
+        HSMUX_CHECK(engine_.delete_key(id, options_));
+        return {};
+      });
+    }
+    add(spec.name, slot, "known key against OpenSSL", [&] { return engine_.cross_check(spec.algorithm, here); });
+  }
+
+  void add(std::string_view algorithm, const std::string& slot, std::string_view name,
+           const std::function<Status()>& work) {
+    progress_.show(fmt::format("self-test: {} on {}: {}", algorithm, slot, name));
+    const TimePoint start = MonotonicClock::now();
+    const Status status = work();
+    Row row{std::string(algorithm), slot, std::string(name), Outcome::kPassed,
+            std::chrono::duration_cast<std::chrono::milliseconds>(MonotonicClock::now() - start), ""};
+    if (!status) {
+      // A token that takes no keys in clear is no worse for it.
+      const bool import_refused = status.error().call == Call::kCreateObject;
+      row.outcome = import_refused ? Outcome::kSkipped : Outcome::kFailed;
+      row.detail = (import_refused ? "the token takes no imported key: " : "") + status.error().text();
+    }
+    rows_.push_back(std::move(row));
+  }
+
+  void skip(std::string_view algorithm, const std::string& slot, std::string_view name, std::string why,
+            Outcome outcome) {
+    rows_.push_back({std::string(algorithm), slot, std::string(name), outcome, {}, std::move(why)});
+  }
+
+  Engine& engine_;
+  RequestOptions options_;
+  StatusLine progress_;
+  std::vector<Row> rows_;
+};
+
+Status report(const Program& program, const Selftest& test) {
+  const std::size_t failed = test.count(Outcome::kFailed);
+  const std::size_t skipped = test.count(Outcome::kSkipped);
+  const std::size_t passed = test.count(Outcome::kPassed);
+  if (program.options.json) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const Row& row : test.rows()) {
+      rows.push_back({{"algorithm", row.algorithm},
+                      {"slot", row.slot},
+                      {"check", row.check},
+                      {"outcome", row.outcome == Outcome::kFailed ? "failed" : kOutcomeNames[static_cast<std::size_t>(row.outcome)]},
+                      {"milliseconds", row.time.count()},
+                      {"detail", row.detail}});
+    }
+    return Program::print_json({{"checks", std::move(rows)}, {"passed", passed}, {"failed", failed}, {"skipped", skipped}});
+  }
+  std::vector<std::vector<std::string>> lines;
+  for (const Row& row : test.rows()) {
+    lines.push_back({row.algorithm, row.slot, row.check, std::string(kOutcomeNames[static_cast<std::size_t>(row.outcome)]),
+                     fmt::format("{} ms", row.time.count()), row.detail});
+  }
+  HSMUX_CHECK(Program::print(table({"ALGORITHM", "SLOT", "CHECK", "RESULT", "TIME", ""}, lines)));
+  return Program::print(fmt::format("{} passed, {} failed, {} skipped\n", passed, failed, skipped));
+}
+
+Result<ExitCode> selftest(Program& program) {
+  HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine());
+  Selftest test(*engine, program.request_options());
+  test.run();
+  HSMUX_CHECK(report(program, test));
+  if (Program::interrupted()) return fail(ErrorKind::kUnavailable, "interrupted: not every check was made");
+  return test.count(Outcome::kFailed) == 0 ? ExitCode::kOk : ExitCode::kHsm;
+}
+
+} // namespace
+
+void add_selftest(CLI::App& app, Program& program) {
+  CLI::App* command = app.add_subcommand("selftest", "Try every algorithm on every slot, checked by OpenSSL");
+  command->footer("Makes a key of its own per algorithm and slot and deletes it again; other keys are not touched. A check is\n"
+                  "skipped only where the token lacks a mechanism or takes no imported key, and says so. Exit status 6 when a\n"
+                  "check fails.\n"
+                  "Examples:\n"
+                  "  hsmux selftest\n"
+                  "  hsmux selftest --slot hsm-a --json\n"
+                  "Global options: see hsmux --help.");
+  program.on(*command, [&program] { return selftest(program); });
+}
+
+} // namespace hsmux
