@@ -1,6 +1,8 @@
-// Known answers: FIPS 180-4 examples for the digests, RFC 6979 A.2.5 for ECDSA P-256 with SHA-256 ("sample").
+// Known answers: FIPS 180-4 examples for the digests, RFC 6979 A.2.5 for ECDSA P-256 with SHA-256 ("sample"), and for
+// OAEP a block of 96 bytes made without OpenSSL ("sample", seed 00 to 1f).
 #include "mechanisms/ecdsa_der.h"
 #include "mechanisms/host_crypto.h"
+#include "mechanisms/oaep.h"
 #include "mechanisms/spki.h"
 
 #include <algorithm>
@@ -16,6 +18,9 @@ constexpr std::string_view kPoint = "0460fed4ba255a9d31c961eb74c6356d68c049b8923
                                     "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
 constexpr std::string_view kSignature = "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
                                         "f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
+constexpr std::string_view kOaepBlock = "00cd9492b3897bdbfe35cea8c81d1e1abdd2c6998b3e5f74b9cd636b81b75c90"
+                                        "079344c47fca4af717407eda5bbc04e0a2927ac9d4fc20ea3f18c681d71e31c2"
+                                        "d104a6950a06d3e3308ad7d3606ef810eb124e3943404ca746a05f30aacf1b0d";
 
 Error broken(std::string what) {
   return make_error(ErrorKind::kInternal, "this host's OpenSSL gives a wrong answer: " + std::move(what));
@@ -28,6 +33,18 @@ Status check_digest(Hash hash, std::string_view expected) {
   HSMUX_TRY(const std::size_t size, digest(hash, bytes("abc"), out));
   if (to_hex(std::span(out).first(size)) == expected) return {};
   return fail(broken("digest"));
+}
+
+Status check_oaep() {
+  HSMUX_TRY(Bytes block, from_hex(kOaepBlock));
+  std::array<std::uint8_t, 30> out{};
+  const Result<std::size_t> size = oaep_decode_sha256(block, out);
+  if (!size || !equal_constant_time(ByteView(out).first(*size), bytes("sample"))) {
+    return fail(broken("a valid OAEP block is refused"));
+  }
+  block.back() ^= 1;
+  if (oaep_decode_sha256(block, out)) return fail(broken("an invalid OAEP block is accepted"));
+  return {};
 }
 
 } // namespace
@@ -47,7 +64,7 @@ Status host_crypto_self_test() {
   if (!verify_ecdsa(spki, hashed, der)) return fail(broken("a valid ECDSA signature is refused"));
   hashed[0] ^= 1;
   if (verify_ecdsa(spki, hashed, der)) return fail(broken("an invalid ECDSA signature is accepted"));
-  return {};
+  return check_oaep();
 }
 
 } // namespace hsmux

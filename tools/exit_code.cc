@@ -8,13 +8,12 @@ namespace {
 
 constexpr std::array kMeanings{
     ExitMeaning{ExitCode::kOk, "done, or the answer is yes"},
-    ExitMeaning{ExitCode::kNo,
-                "the answer is no: the signature is invalid, the key does not exist, a self-test failed"},
+    ExitMeaning{ExitCode::kNo, "the answer is no: the signature is invalid, the key does not exist"},
     ExitMeaning{ExitCode::kUsage, "wrong usage or input, or something of that name exists already"},
     ExitMeaning{ExitCode::kConfig, "the configuration is missing or wrong"},
     ExitMeaning{ExitCode::kKey, "the key is not found, ambiguous, or not usable for this"},
     ExitMeaning{ExitCode::kCredentials, "a PIN is wrong, locked, missing, or withheld"},
-    ExitMeaning{ExitCode::kHsm, "HSM, slot or module is unavailable, failed, or cannot do it"},
+    ExitMeaning{ExitCode::kHsm, "HSM, slot or module is unavailable, failed (also in a self-test), or cannot do it"},
     ExitMeaning{ExitCode::kTimeout, "the time ran out, or too much is waiting"},
     ExitMeaning{ExitCode::kDecryptFailed, "the ciphertext does not decrypt"},
     ExitMeaning{ExitCode::kInternal, "an error of hsmux itself"},
@@ -56,7 +55,7 @@ constexpr std::array kRows{
 std::span<const ExitMeaning> exit_meanings() { return kMeanings; }
 
 ExitCode exit_code(ErrorKind kind) {
-  const auto *row = std::ranges::find(kRows, kind, &Row::kind);
+  const auto* row = std::ranges::find(kRows, kind, &Row::kind);
   return row == kRows.end() ? ExitCode::kInternal : row->code;
 }
 

@@ -40,9 +40,9 @@ Bytes masked(Bytes data_block) {
   for (std::size_t i = 0; i < mask.size(); ++i) data_block[i] ^= mask[i];
   PKCS1_MGF1(mask.data(), 32, data_block.data(), static_cast<long>(data_block.size()), EVP_sha256());
   for (std::size_t i = 0; i < seed.size(); ++i) seed[i] ^= mask[i];
-  Bytes block{0};
-  block.insert(block.end(), seed.begin(), seed.end());
-  block.insert(block.end(), data_block.begin(), data_block.end());
+  Bytes block(kModulus);
+  std::ranges::copy(seed, block.begin() + 1);
+  std::ranges::copy(data_block, block.begin() + 33);
   return block;
 }
 

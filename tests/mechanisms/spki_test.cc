@@ -36,8 +36,9 @@ TEST(EcPoint, EachCurveTakesItsTwoLengths) {
   for (const Curve curve : {Curve::kP256, Curve::kP384, Curve::kSecp256k1}) {
     Bytes raw(1 + 2 * field_bytes(curve), 0x33);
     raw[0] = 0x04;
-    Bytes wrapped{0x04, static_cast<std::uint8_t>(raw.size())};
-    wrapped.insert(wrapped.end(), raw.begin(), raw.end());
+    Bytes wrapped(2 + raw.size(), 0x04);
+    wrapped[1] = static_cast<std::uint8_t>(raw.size());
+    std::ranges::copy(raw, wrapped.begin() + 2);
     EXPECT_EQ(wrapped.size(), curve == Curve::kP384 ? 99U : 67U);
     EXPECT_EQ(ec_point_from_attribute(curve, raw).value(), raw);
     EXPECT_EQ(ec_point_from_attribute(curve, wrapped).value(), raw);

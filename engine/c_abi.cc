@@ -1,0 +1,150 @@
+#include "engine/c_abi.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <charconv>
+
+namespace hsmux::c_abi {
+namespace {
+
+// Same numbers on both sides.
+#define SAME(kind, status) static_assert(static_cast<int>(ErrorKind::kind) == (status))
+SAME(kInvalidArgument, HSMUX_INVALID_ARGUMENT);
+SAME(kInvalidConfig, HSMUX_INVALID_CONFIG);
+SAME(kKeyNotFound, HSMUX_KEY_NOT_FOUND);
+SAME(kKeyAmbiguous, HSMUX_KEY_AMBIGUOUS);
+SAME(kKeyUnusable, HSMUX_KEY_UNUSABLE);
+SAME(kUnsupported, HSMUX_UNSUPPORTED);
+SAME(kDecryptFailed, HSMUX_DECRYPT_FAILED);
+SAME(kSignatureInvalid, HSMUX_SIGNATURE_INVALID);
+SAME(kCredentials, HSMUX_CREDENTIALS);
+SAME(kTimeout, HSMUX_TIMEOUT);
+SAME(kOverloaded, HSMUX_OVERLOADED);
+SAME(kUnavailable, HSMUX_UNAVAILABLE);
+SAME(kDevice, HSMUX_DEVICE);
+SAME(kModule, HSMUX_MODULE);
+SAME(kForked, HSMUX_FORKED);
+SAME(kClosed, HSMUX_CLOSED);
+SAME(kInternal, HSMUX_INTERNAL);
+SAME(kConflict, HSMUX_CONFLICT);
+SAME(kIo, HSMUX_IO);
+#undef SAME
+
+// Cut at the end of a UTF-8 character.
+template <std::size_t Size> void copy(std::string_view text, char (&out)[Size]) {
+  std::size_t size = std::min(text.size(), Size - 1);
+  if (size < text.size()) {
+    while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  }
+  std::memcpy(out, text.data(), size);
+  out[size] = '\0';
+}
+
+// Into the caller's struct, which may be of another version.
+template <class Struct> void give(const Struct& filled, Struct* out) {
+  if (out == nullptr || out->struct_size < sizeof(std::size_t)) return;
+  const std::size_t size = std::min(out->struct_size, sizeof(Struct));
+  std::memcpy(reinterpret_cast<char*>(out) + sizeof(std::size_t),
+              reinterpret_cast<const char*>(&filled) + sizeof(std::size_t), size - sizeof(std::size_t));
+}
+
+} // namespace
+
+hsmux_status report(const Error& error, hsmux_error* out) {
+  hsmux_error filled;
+  std::memset(&filled, 0, sizeof filled);
+  filled.status = static_cast<int32_t>(error.kind);
+  filled.retryable = error.retryable() ? 1 : 0;
+  filled.ck_rv = error.rv;
+  copy(call_name(error.call), filled.call);
+  copy(error.slot, filled.slot);
+  copy(error.message, filled.message);
+  give(filled, out);
+  return static_cast<hsmux_status>(error.kind);
+}
+
+hsmux_status succeed(hsmux_error* out) {
+  hsmux_error filled;
+  std::memset(&filled, 0, sizeof filled);
+  give(filled, out);
+  return HSMUX_OK;
+}
+
+void write(const KeyInfo& info, hsmux_key_info* out) {
+  hsmux_key_info filled;
+  std::memset(&filled, 0, sizeof filled);
+  copy(info.id, filled.id);
+  copy(info.label, filled.label);
+  copy(info.kind, filled.kind);
+  filled.bits = info.bits;
+  filled.signs = info.purposes.sign ? 1 : 0;
+  filled.decrypts = info.purposes.decrypt ? 1 : 0;
+  filled.encrypts = info.purposes.encrypt ? 1 : 0;
+  filled.sensitive = info.sensitive ? 1 : 0;
+  filled.extractable = info.extractable ? 1 : 0;
+  filled.software_key = info.software_key ? 1 : 0;
+  copy(fmt::format("{}", fmt::join(info.slots, ",")), filled.slots);
+  give(filled, out);
+}
+
+Error bad_struct() {
+  return make_error(ErrorKind::kInvalidArgument,
+                    "a struct is NULL, its struct_size is not set (HSMUX_INIT), or it sets members that this version of "
+                    "hsmux does not know");
+}
+
+Result<Algorithm> algorithm(const char* name) {
+  HSMUX_TRY(const std::string_view wanted, text(name, "algorithm"));
+  if (const AlgorithmSpec* spec = find_spec(wanted)) return spec->algorithm;
+  std::vector<std::string_view> known;
+  for (const AlgorithmSpec& spec : spec_table()) known.push_back(spec.name);
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("algorithm '{}' is not known; known are {}", wanted, fmt::join(known, ", ")));
+}
+
+Result<RequestOptions> request_options(const char* slot, std::int64_t timeout_ms) {
+  constexpr std::int64_t kTimeoutMax = 24 * 3'600'000;
+  if (timeout_ms < 0) return fail(ErrorKind::kInvalidArgument, "a time-out is not negative");
+  RequestOptions options;
+  if (slot != nullptr) options.slot = slot;
+  if (timeout_ms > 0) options.deadline = Deadline::after(std::chrono::milliseconds(std::min(timeout_ms, kTimeoutMax)));
+  return options;
+}
+
+Result<ByteView> data(const std::uint8_t* bytes, std::size_t size) {
+  if (bytes == nullptr && size != 0) return fail(ErrorKind::kInvalidArgument, "data is NULL and its length is not 0");
+  return ByteView(bytes, size);
+}
+
+Result<std::string_view> text(const char* string, const char* what) {
+  if (string == nullptr) return fail(ErrorKind::kInvalidArgument, fmt::format("{} is NULL", what));
+  return std::string_view(string);
+}
+
+Result<std::optional<PlacementConfig>> placement(const char* slots) {
+  if (slots == nullptr) return std::optional<PlacementConfig>();
+  const std::string_view wanted(slots);
+  constexpr std::string_view kQuorum = "quorum:";
+  PlacementConfig result;
+  if (wanted == "all") return result;
+  if (wanted.starts_with(kQuorum)) {
+    const std::string_view number = wanted.substr(kQuorum.size());
+    const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), result.quorum);
+    if (code != std::errc() || end != number.data() + number.size()) {
+      return fail(ErrorKind::kInvalidArgument, "slots: a quorum is written quorum:N");
+    }
+    result.kind = Placement::kQuorum;
+    return result;
+  }
+  result.kind = Placement::kSlots;
+  for (std::size_t start = 0; start <= wanted.size();) {
+    const std::size_t comma = std::min(wanted.find(',', start), wanted.size());
+    if (comma > start) result.slots.emplace_back(wanted.substr(start, comma - start));
+    start = comma + 1;
+  }
+  return result;
+}
+
+} // namespace hsmux::c_abi

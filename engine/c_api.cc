@@ -1,0 +1,194 @@
+// The C entry points: opening, closing, cryptography. Keys are in c_api_keys.cc.
+#include "engine/c_abi.h"
+
+#ifndef HSMUX_VERSION
+#define HSMUX_VERSION "0.0.0"
+#endif
+
+using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its namespace
+
+namespace {
+
+// A buffer that is large enough for every result of this request: known before the HSM is asked.
+Status check_room(std::size_t needed, const std::uint8_t* out, std::size_t* out_bytes, bool& too_small) {
+  if (out_bytes == nullptr) return fail(ErrorKind::kInvalidArgument, "out_bytes is NULL");
+  if (out != nullptr && *out_bytes >= needed) return {};
+  *out_bytes = needed;
+  too_small = true;
+  return fail(ErrorKind::kInvalidArgument, "the output buffer is too small; out_bytes says what is needed");
+}
+
+template <class Work>
+hsmux_status into_buffer(hsmux_engine* engine, std::uint8_t* out, std::size_t* out_bytes, hsmux_error* error,
+                         Work work) {
+  bool too_small = false;
+  const hsmux_status status = c_abi::run(engine, error, [&](Engine& target) -> Status {
+    HSMUX_TRY(*out_bytes, work(target, too_small));
+    return {};
+  });
+  if (!too_small) return status;
+  if (error != nullptr && error->struct_size >= offsetof(hsmux_error, retryable)) error->status = HSMUX_BUFFER_TOO_SMALL;
+  (void)out;
+  return HSMUX_BUFFER_TOO_SMALL;
+}
+
+EngineOptions engine_options(const hsmux_open_options& options) {
+  EngineOptions result;
+  result.set_module_environment = options.set_module_environment != 0;
+  result.slots_at_start_min = options.slots_at_start_min;
+  if (options.connect_timeout_ms > 0) result.connect_timeout = std::chrono::milliseconds(options.connect_timeout_ms);
+  if (options.log != nullptr) {
+    result.log = [callback = options.log, context = options.log_context](LogLevel level, const std::string& text) {
+      callback(context, static_cast<hsmux_log_level>(level), text.c_str());
+    };
+  }
+  if (options.event != nullptr) {
+    result.events = [callback = options.event, context = options.event_context](const Event& event) {
+      const std::string slot(event.slot);
+      const std::string call(event.call);
+      const std::string algorithm(event.algorithm);
+      const hsmux_event plain{.struct_size = sizeof(hsmux_event),
+                              .kind = static_cast<int32_t>(event.kind),
+                              .ck_rv = event.rv,
+                              .duration_ns = static_cast<uint64_t>(event.duration.count()),
+                              .slot = slot.c_str(),
+                              .call = call.c_str(),
+                              .algorithm = algorithm.c_str()};
+      callback(context, &plain);
+    };
+  }
+  return result;
+}
+
+Result<std::unique_ptr<Engine>> open_engine(const hsmux_open_options* given) {
+  const auto options = c_abi::read(given);
+  if (!options) return fail(c_abi::bad_struct());
+  if ((options->config_path == nullptr) == (options->config_text == nullptr)) {
+    return fail(ErrorKind::kInvalidArgument, "give either config_path or config_text");
+  }
+  if (options->connect_timeout_ms < 0) return fail(ErrorKind::kInvalidArgument, "a time-out is not negative");
+  Result<Config> config = options->config_path != nullptr
+                              ? read_config(options->config_path)
+                              : parse_config(options->config_text, "configuration",
+                                             options->config_folder != nullptr ? options->config_folder : ".");
+  if (!config) return fail(std::move(config).error());
+  return Engine::open(std::move(*config), engine_options(*options));
+}
+
+} // namespace
+
+extern "C" {
+
+uint32_t hsmux_abi_version(void) { return HSMUX_ABI_VERSION; }
+const char* hsmux_version(void) { return HSMUX_VERSION; }
+
+const char* hsmux_status_name(hsmux_status status) {
+  if (status == HSMUX_OK) return "ok";
+  if (status == HSMUX_BUFFER_TOO_SMALL) return "buffer-too-small";
+  return error_kind_name(static_cast<ErrorKind>(status)).data(); // string literals: they end with NUL
+}
+
+hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engine** engine, hsmux_error* error) {
+  try {
+    if (engine == nullptr) return c_abi::report(make_error(ErrorKind::kInvalidArgument, "engine is NULL"), error);
+    *engine = nullptr;
+    Result<std::unique_ptr<Engine>> opened = open_engine(options);
+    if (!opened) return c_abi::report(opened.error(), error);
+    *engine = std::make_unique<hsmux_engine>(hsmux_engine{std::move(*opened)}).release();
+    return c_abi::succeed(error);
+  } catch (const std::exception&) {
+    return c_abi::report(make_error(ErrorKind::kInternal, "out of memory or another failure of the C++ library"), error);
+  }
+}
+
+hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms) {
+  if (engine == nullptr) return HSMUX_OK;
+  if (timeout_ms < 0) return HSMUX_INVALID_ARGUMENT;
+  const std::unique_ptr<hsmux_engine> handle(engine);
+  const bool clean = handle->engine->close(Deadline::after(std::chrono::milliseconds(timeout_ms == 0 ? 5000 : timeout_ms)));
+  return clean ? HSMUX_OK : HSMUX_TIMEOUT;
+}
+
+hsmux_status hsmux_sign(hsmux_engine* engine, const hsmux_sign_request* request, uint8_t* out, size_t* out_bytes,
+                        hsmux_error* error) {
+  return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
+    const auto given = c_abi::read(request);
+    if (!given) return fail(c_abi::bad_struct());
+    SignRequest sign{};
+    HSMUX_TRY(sign.key, c_abi::text(given->key, "key"));
+    HSMUX_TRY(sign.algorithm, c_abi::algorithm(given->algorithm));
+    HSMUX_TRY(sign.message, c_abi::data(given->data, given->data_bytes));
+    HSMUX_TRY(sign.options, c_abi::request_options(given->slot, given->timeout_ms));
+    sign.prehashed = given->prehashed != 0;
+    HSMUX_CHECK(check_room(Engine::output_bytes_max(sign.algorithm, Operation::kSign, 0), out, out_bytes, too_small));
+    return target.sign(sign, {out, *out_bytes});
+  });
+}
+
+hsmux_status hsmux_verify(hsmux_engine* engine, const hsmux_verify_request* request, hsmux_error* error) {
+  return c_abi::run(engine, error, [&](Engine& target) -> Status {
+    const auto given = c_abi::read(request);
+    if (!given) return fail(c_abi::bad_struct());
+    VerifyRequest verify{};
+    HSMUX_TRY(verify.key, c_abi::text(given->key, "key"));
+    HSMUX_TRY(verify.algorithm, c_abi::algorithm(given->algorithm));
+    HSMUX_TRY(verify.message, c_abi::data(given->data, given->data_bytes));
+    HSMUX_TRY(verify.signature, c_abi::data(given->signature, given->signature_bytes));
+    HSMUX_TRY(verify.options, c_abi::request_options(given->slot, given->timeout_ms));
+    verify.prehashed = given->prehashed != 0;
+    return target.verify(verify);
+  });
+}
+
+hsmux_status hsmux_encrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out, size_t* out_bytes,
+                           hsmux_error* error) {
+  return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
+    const auto given = c_abi::read(request);
+    if (!given) return fail(c_abi::bad_struct());
+    EncryptRequest encrypt{};
+    HSMUX_TRY(encrypt.key, c_abi::text(given->key, "key"));
+    HSMUX_TRY(encrypt.algorithm, c_abi::algorithm(given->algorithm));
+    HSMUX_TRY(encrypt.plaintext, c_abi::data(given->data, given->data_bytes));
+    HSMUX_TRY(encrypt.aad, c_abi::data(given->aad, given->aad_bytes));
+    HSMUX_TRY(encrypt.options, c_abi::request_options(given->slot, given->timeout_ms));
+    HSMUX_CHECK(check_room(Engine::output_bytes_max(encrypt.algorithm, Operation::kEncrypt, given->data_bytes), out,
+                           out_bytes, too_small));
+    return target.encrypt(encrypt, {out, *out_bytes});
+  });
+}
+
+hsmux_status hsmux_decrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out, size_t* out_bytes,
+                           hsmux_error* error) {
+  return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
+    const auto given = c_abi::read(request);
+    if (!given) return fail(c_abi::bad_struct());
+    DecryptRequest decrypt{};
+    HSMUX_TRY(decrypt.key, c_abi::text(given->key, "key"));
+    HSMUX_TRY(decrypt.algorithm, c_abi::algorithm(given->algorithm));
+    HSMUX_TRY(decrypt.ciphertext, c_abi::data(given->data, given->data_bytes));
+    HSMUX_TRY(decrypt.aad, c_abi::data(given->aad, given->aad_bytes));
+    HSMUX_TRY(decrypt.options, c_abi::request_options(given->slot, given->timeout_ms));
+    HSMUX_TRY(const ByteView bound_to, c_abi::data(given->bound_to, given->bound_to_bytes));
+    if (!bound_to.empty()) decrypt.bound_to.emplace(bound_to.begin(), bound_to.end());
+    HSMUX_CHECK(check_room(Engine::output_bytes_max(decrypt.algorithm, Operation::kDecrypt, given->data_bytes), out,
+                           out_bytes, too_small));
+    return target.decrypt(decrypt, {out, *out_bytes});
+  });
+}
+
+hsmux_status hsmux_random(hsmux_engine* engine, const char* slot, int64_t timeout_ms, uint8_t* out, size_t out_bytes,
+                          hsmux_error* error) {
+  return c_abi::run(engine, error, [&](Engine& target) -> Status {
+    HSMUX_CHECK(c_abi::data(out, out_bytes));
+    HSMUX_TRY(const RequestOptions options, c_abi::request_options(slot, timeout_ms));
+    return target.random({out, out_bytes}, options);
+  });
+}
+
+size_t hsmux_output_bytes_max(const char* algorithm, hsmux_operation operation, size_t input_bytes) {
+  const Result<Algorithm> known = c_abi::algorithm(algorithm);
+  if (!known || operation < HSMUX_SIGN || operation > HSMUX_ENCRYPT) return 0;
+  return Engine::output_bytes_max(*known, static_cast<Operation>(operation), input_bytes);
+}
+
+} // extern "C"
