@@ -17,7 +17,8 @@ namespace {
 std::map<std::string, unsigned long> codes_of_the_header() {
   std::ifstream header(HSMUX_P11KIT_INCLUDE "/p11-kit/pkcs11.h");
   EXPECT_TRUE(header.is_open()) << HSMUX_P11KIT_INCLUDE;
-  static const std::regex define(R"(^#define\s+(CKR_[A-Z0-9_]+)\s+\(+(0x[0-9a-fA-F]+|[0-9]+)UL\)?( *<< *([0-9]+))?)");
+  static const std::regex define(
+      R"(^#define\s+(CKR_[A-Z0-9_]+)\s+\((?:\(unsigned long\) \()?(0x[0-9a-fA-F]+|[0-9]+)UL( << ([0-9]+))?)");
   std::map<std::string, unsigned long> codes;
   std::smatch match;
   for (std::string line; std::getline(header, line);) {

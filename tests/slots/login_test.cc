@@ -42,8 +42,7 @@ TEST(MayLogin, AnOperatorsPinPadIsLeftToTheOperator) {
 
 // Over every combination: a try happens only where no flag and no memory speaks against it.
 TEST(MayLogin, NoCombinationOfFlagsBurnsATry) {
-  constexpr unsigned long kAgainst =
-      CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY | CKF_PROTECTED_AUTHENTICATION_PATH;
+  constexpr unsigned long kAgainst = CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY | CKF_PROTECTED_AUTHENTICATION_PATH;
   constexpr unsigned long kBits[] = {CKF_USER_PIN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY,
                                      CKF_USER_PIN_LOCKED, CKF_PROTECTED_AUTHENTICATION_PATH};
   for (unsigned combination = 0; combination < 128; ++combination) {

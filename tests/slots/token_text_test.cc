@@ -20,13 +20,13 @@ TEST(TokenText, PaddingIsRemovedAndInnerBlanksStay) {
 
 TEST(TokenText, AFieldOfBlanksIsEmpty) { EXPECT_EQ(trimmed("                "), ""); }
 
-TEST(TokenText, AFullFieldHasNoTerminatorAndIsReadToItsEnd) { EXPECT_EQ(trimmed("0123456789abcdef"), "0123456789abcdef"); }
+TEST(TokenText, AFullFieldHasNoTerminatorAndIsReadToItsEnd) {
+  EXPECT_EQ(trimmed("0123456789abcdef"), "0123456789abcdef");
+}
 
 TEST(TokenText, TextEndsAtNulWhereAModulePadsWithNul) { EXPECT_EQ(trimmed("hsm\0\0\0garbage"sv), "hsm"); }
 
-TEST(TokenText, ControlCharactersCannotReachATerminal) {
-  EXPECT_EQ(trimmed("\x1b[31mred\n\x7f"), "?[31mred??");
-}
+TEST(TokenText, ControlCharactersCannotReachATerminal) { EXPECT_EQ(trimmed("\x1b[31mred\n\x7f"), "?[31mred??"); }
 
 TEST(TokenText, Utf8Survives) { EXPECT_EQ(trimmed("Z\xc3\xbcrich  "), "Z\xc3\xbcrich"); }
 

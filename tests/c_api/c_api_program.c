@@ -1,0 +1,274 @@
+/* Uses the C ABI as a C programmer would: argv[1] is a configuration with two slots. Exit status 0 when all is as it should be. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/hsmux.h"
+
+static int failures = 0;
+#define CHECK(condition)                                                                                               \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                                  \
+      ++failures;                                                                                                      \
+    }                                                                                                                  \
+  } while (0)
+
+static const uint8_t kMessage[] = "an event to be signed";
+static volatile int log_lines = 0, events = 0, visits = 0, completions = 0;
+
+static void on_log(void *context, hsmux_log_level level, const char *text) {
+  CHECK(context == &failures);
+  CHECK(level >= HSMUX_DEBUG && level <= HSMUX_ERROR);
+  CHECK(text != NULL && text[0] != '\0');
+  ++log_lines;
+}
+
+static void on_event(void *context, const hsmux_event *event) {
+  CHECK(context == &failures);
+  CHECK(event->struct_size == sizeof *event);
+  CHECK(event->slot != NULL && event->call != NULL && event->algorithm != NULL);
+  ++events;
+}
+
+static void on_key(void *context, const hsmux_key_info *info) {
+  CHECK(context == &failures);
+  CHECK(info->id[0] != '\0');
+  ++visits;
+}
+
+static void on_completion(void *context, hsmux_status status, const uint8_t *result, size_t result_bytes,
+                          const hsmux_key_info *info, const hsmux_error *error) {
+  (void)context, (void)status, (void)result, (void)result_bytes, (void)info, (void)error;
+  ++completions;
+}
+
+static hsmux_engine *open_engine(const char *config) {
+  hsmux_open_options options;
+  hsmux_error error;
+  hsmux_engine *engine = NULL;
+  HSMUX_INIT(&options);
+  HSMUX_INIT(&error);
+  options.config_path = config;
+  options.set_module_environment = 1;
+  options.log = on_log;
+  options.log_context = &failures;
+  options.event = on_event;
+  options.event_context = &failures;
+  if (hsmux_open(&options, &engine, &error) != HSMUX_OK) {
+    fprintf(stderr, "open: %s\n", error.message);
+    exit(1);
+  }
+  CHECK(error.status == HSMUX_OK);
+  return engine;
+}
+
+static void generate(hsmux_engine *engine, const char *label, const char *algorithm) {
+  hsmux_generate_request request;
+  hsmux_key_info info;
+  hsmux_error error;
+  HSMUX_INIT(&request);
+  HSMUX_INIT(&info);
+  HSMUX_INIT(&error);
+  request.label = label;
+  request.algorithm = algorithm;
+  request.slots = "all";
+  CHECK(hsmux_key_generate(engine, &request, &info, &error) == HSMUX_OK);
+  if (error.status != HSMUX_OK) fprintf(stderr, "generate: %s\n", error.message);
+  CHECK(strcmp(info.label, label) == 0);
+  CHECK(info.software_key == 1);
+  CHECK(strchr(info.slots, ',') != NULL);
+}
+
+static void check_signing(hsmux_engine *engine) {
+  hsmux_sign_request sign;
+  hsmux_verify_request verify;
+  hsmux_error error;
+  uint8_t signature[128];
+  size_t size = sizeof signature;
+  HSMUX_INIT(&sign);
+  HSMUX_INIT(&verify);
+  HSMUX_INIT(&error);
+  sign.key = verify.key = "c-sign";
+  sign.algorithm = verify.algorithm = "ecdsa-p256-sha256";
+  sign.data = verify.data = kMessage;
+  sign.data_bytes = verify.data_bytes = sizeof kMessage;
+  CHECK(hsmux_sign(engine, &sign, signature, &size, &error) == HSMUX_OK);
+  CHECK(size >= 8 && size <= 72 && signature[0] == 0x30);
+  verify.signature = signature;
+  verify.signature_bytes = size;
+  CHECK(hsmux_verify(engine, &verify, NULL) == HSMUX_OK);
+  verify.data_bytes -= 1;
+  CHECK(hsmux_verify(engine, &verify, &error) == HSMUX_SIGNATURE_INVALID);
+  CHECK(error.status == HSMUX_SIGNATURE_INVALID && error.retryable == 0);
+
+  sign.prehashed = 1; /* not 32 bytes */
+  size = sizeof signature;
+  CHECK(hsmux_sign(engine, &sign, signature, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  sign.data_bytes = 0;
+  sign.data = NULL;
+  sign.prehashed = 0;
+  size = sizeof signature;
+  CHECK(hsmux_sign(engine, &sign, signature, &size, NULL) == HSMUX_OK); /* nothing is a message too */
+
+  size = 10;
+  CHECK(hsmux_sign(engine, &sign, signature, &size, &error) == HSMUX_BUFFER_TOO_SMALL);
+  CHECK(size == 72 && error.status == HSMUX_BUFFER_TOO_SMALL);
+  size = 0;
+  CHECK(hsmux_sign(engine, &sign, NULL, &size, NULL) == HSMUX_BUFFER_TOO_SMALL && size == 72);
+  CHECK(hsmux_output_bytes_max("ecdsa-p256-sha256", HSMUX_SIGN, 1000) == 72);
+  CHECK(hsmux_output_bytes_max("no-such", HSMUX_SIGN, 0) == 0);
+}
+
+static void check_cipher(hsmux_engine *engine, const char *key, const char *algorithm) {
+  hsmux_cipher_request request;
+  hsmux_error error;
+  uint8_t sealed[1024], opened[1024];
+  size_t sealed_size = sizeof sealed, opened_size = sizeof opened;
+  HSMUX_INIT(&request);
+  HSMUX_INIT(&error);
+  request.key = key;
+  request.algorithm = algorithm;
+  request.data = kMessage;
+  request.data_bytes = sizeof kMessage;
+  CHECK(hsmux_encrypt(engine, &request, sealed, &sealed_size, &error) == HSMUX_OK);
+  request.data = sealed;
+  request.data_bytes = sealed_size;
+  CHECK(hsmux_decrypt(engine, &request, opened, &opened_size, &error) == HSMUX_OK);
+  CHECK(opened_size == sizeof kMessage && memcmp(opened, kMessage, opened_size) == 0);
+  sealed[sealed_size - 1] ^= 1;
+  opened_size = sizeof opened;
+  CHECK(hsmux_decrypt(engine, &request, opened, &opened_size, &error) == HSMUX_DECRYPT_FAILED);
+  CHECK(error.ck_rv == 0 && error.call[0] == '\0' && error.slot[0] == '\0' && error.retryable == 0);
+}
+
+static void check_keys(hsmux_engine *engine) {
+  hsmux_key_info info;
+  hsmux_error error;
+  uint8_t spki[1024];
+  size_t size = 5;
+  int32_t exists = -1;
+  HSMUX_INIT(&info);
+  HSMUX_INIT(&error);
+  CHECK(hsmux_key_find(engine, "c-sign", 0, &info, NULL) == HSMUX_OK);
+  CHECK(info.signs == 1 && info.decrypts == 0 && info.sensitive == 1 && info.extractable == 0);
+  CHECK(hsmux_key_public(engine, "c-sign", 0, spki, &size, &error) == HSMUX_BUFFER_TOO_SMALL && size == 91);
+  size = sizeof spki;
+  CHECK(hsmux_key_public(engine, "c-sign", 0, spki, &size, NULL) == HSMUX_OK && size == 91 && spki[0] == 0x30);
+  CHECK(hsmux_key_public(engine, "c-aes", 0, spki, &size, &error) == HSMUX_KEY_UNUSABLE);
+  visits = 0;
+  CHECK(hsmux_keys_list(engine, NULL, 0, on_key, &failures, NULL) == HSMUX_OK && visits == 3);
+  CHECK(hsmux_key_exists(engine, "c-sign", 0, &exists, NULL) == HSMUX_OK && exists == 1);
+  CHECK(hsmux_key_exists(engine, "c-none", 0, &exists, NULL) == HSMUX_OK && exists == 0);
+  CHECK(hsmux_key_find(engine, "c-none", 0, &info, &error) == HSMUX_KEY_NOT_FOUND);
+  CHECK(strstr(error.message, "c-none") != NULL);
+}
+
+static void check_bad_arguments(hsmux_engine *engine) {
+  struct {
+    hsmux_sign_request request;
+    uint64_t of_a_later_version;
+  } larger;
+  hsmux_sign_request sign;
+  hsmux_error error;
+  uint8_t out[128];
+  size_t size = sizeof out;
+  HSMUX_INIT(&error);
+  HSMUX_INIT(&sign);
+  sign.key = "c-sign";
+  sign.algorithm = "ecdsa-p256-sha256";
+  sign.data = kMessage;
+  sign.data_bytes = sizeof kMessage;
+  CHECK(hsmux_sign(NULL, &sign, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_sign(engine, NULL, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_sign(engine, &sign, out, NULL, &error) == HSMUX_INVALID_ARGUMENT);
+  sign.timeout_ms = -1;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  sign.timeout_ms = 0;
+  sign.algorithm = "rot13";
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  CHECK(strstr(error.message, "ecdsa-p256-sha256") != NULL);
+  sign.algorithm = "aes-256-gcm";
+  size = sizeof out;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) != HSMUX_OK);
+  sign.algorithm = "ecdsa-p256-sha256";
+  sign.slot = "nowhere";
+  size = sizeof out;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  sign.slot = NULL;
+  sign.struct_size = 0;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+  sign.struct_size = offsetof(hsmux_sign_request, prehashed); /* an older version's */
+  size = sizeof out;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_OK);
+  memset(&larger, 0, sizeof larger);
+  larger.request = sign;
+  larger.request.struct_size = sizeof larger;
+  size = sizeof out;
+  CHECK(hsmux_sign(engine, &larger.request, out, &size, &error) == HSMUX_OK);
+  larger.of_a_later_version = 1;
+  CHECK(hsmux_sign(engine, &larger.request, out, &size, &error) == HSMUX_INVALID_ARGUMENT);
+}
+
+static void check_bad_configuration(void) {
+  hsmux_open_options options;
+  hsmux_error error;
+  hsmux_engine *engine = NULL;
+  HSMUX_INIT(&options);
+  HSMUX_INIT(&error);
+  CHECK(hsmux_open(&options, &engine, &error) == HSMUX_INVALID_ARGUMENT && engine == NULL);
+  CHECK(hsmux_open(NULL, &engine, &error) == HSMUX_INVALID_ARGUMENT);
+  options.config_text = "[module.m]\npath = 7\n";
+  CHECK(hsmux_open(&options, &engine, &error) == HSMUX_INVALID_CONFIG);
+  CHECK(strstr(error.message, "configuration:2") != NULL);
+  options.config_text = NULL;
+  options.config_path = "/no/such/file.toml";
+  CHECK(hsmux_open(&options, &engine, &error) == HSMUX_IO);
+}
+
+static void check_asynchronous_forms(hsmux_engine *engine) {
+  hsmux_sign_request sign;
+  hsmux_error error;
+  hsmux_job job = 0;
+  HSMUX_INIT(&sign);
+  HSMUX_INIT(&error);
+  CHECK(hsmux_submit_sign(engine, &sign, on_completion, NULL, &job, &error) == HSMUX_UNSUPPORTED);
+  CHECK(strstr(error.message, "blocking") != NULL);
+  CHECK(hsmux_submit_random(engine, NULL, 0, 8, on_completion, NULL, &job, NULL) == HSMUX_UNSUPPORTED);
+  CHECK(hsmux_submit_key_delete(engine, "c-sign", 0, on_completion, NULL, &job, NULL) == HSMUX_UNSUPPORTED);
+  CHECK(hsmux_cancel(engine, 1, NULL) == HSMUX_UNSUPPORTED);
+  CHECK(completions == 0);
+}
+
+int main(int argc, char **argv) {
+  hsmux_engine *engine, *second;
+  uint8_t random[32] = {0}, zero[32] = {0};
+  if (argc != 2) return 2;
+  CHECK(hsmux_abi_version() == HSMUX_ABI_VERSION);
+  CHECK(strcmp(hsmux_version(), "0.1.0") == 0);
+  CHECK(strcmp(hsmux_status_name(HSMUX_KEY_NOT_FOUND), "key-not-found") == 0);
+  check_bad_configuration();
+  engine = open_engine(argv[1]);
+  generate(engine, "c-sign", "ecdsa-p256-sha256");
+  generate(engine, "c-rsa", "rsa-oaep-sha256");
+  generate(engine, "c-aes", "aes-256-gcm");
+  check_signing(engine);
+  check_cipher(engine, "c-rsa", "rsa-oaep-sha256");
+  check_cipher(engine, "c-aes", "aes-256-gcm");
+  check_keys(engine);
+  check_bad_arguments(engine);
+  check_asynchronous_forms(engine);
+  CHECK(hsmux_random(engine, NULL, 0, random, sizeof random, NULL) == HSMUX_OK);
+  CHECK(memcmp(random, zero, sizeof zero) != 0);
+  CHECK(hsmux_slot_unlatch(engine, "nowhere", NULL) == HSMUX_INVALID_ARGUMENT);
+  second = open_engine(argv[1]); /* two engines on one token */
+  CHECK(hsmux_key_delete(second, "c-rsa", 0, NULL) == HSMUX_OK);
+  CHECK(hsmux_key_delete(second, "c-sign", 0, NULL) == HSMUX_OK);
+  CHECK(hsmux_key_delete(second, "c-aes", 0, NULL) == HSMUX_OK);
+  CHECK(hsmux_close(second, 0) == HSMUX_OK);
+  CHECK(hsmux_close(engine, 1000) == HSMUX_OK);
+  CHECK(hsmux_close(NULL, 0) == HSMUX_OK);
+  CHECK(log_lines > 0); /* software keys are told */
+  CHECK(events > 0);
+  if (failures == 0) printf("all well\n");
+  return failures == 0 ? 0 : 1;
+}
