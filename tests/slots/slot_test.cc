@@ -1,0 +1,517 @@
+#include "slots/slot.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <mutex>
+
+#include "slots/pkcs11.h"
+#include "tests/slots/shim_token.h"
+
+namespace hsmux {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+constexpr CallStatus kFine{Call::kSign, CKR_OK};
+constexpr CallStatus kDead{Call::kSign, CKR_SESSION_HANDLE_INVALID};
+const Bytes kKeyId{'s', 'l', 'o', 't', ' ', 't', 'e', 's', 't'};
+
+class Slots : public ShimToken {
+protected:
+  ~Slots() override {
+    shim_.reset();
+    slots_.clear();
+    // What a test made in a token that is not ours alone.
+    Session session = open_logged_in();
+    const auto keys = session.find(key_template_by_id(ObjectClass::kSecretKey, kKeyId));
+    for (const ObjectHandle key : keys.value()) EXPECT_TRUE(session.destroy(key).has_value());
+  }
+
+  [[nodiscard]] static PinOrigin pin_value(std::string_view text) {
+    return PinFromValue{std::make_shared<const Pin>(*Pin::copy_of(text))};
+  }
+  [[nodiscard]] SlotOptions options() const {
+    SlotOptions result;
+    result.name = "hsm-a";
+    result.selector.token_label = tokens_.label(0);
+    result.pin = pin_value(tokens_.pin(0));
+    return result;
+  }
+  Result<std::unique_ptr<Slot>> try_open(SlotOptions wanted, bool wait_ready = true) {
+    return Slot::open(
+        std::move(wanted), module_, [this](const Event& event) { note(event); }, [this] { ++freed_; },
+        Deadline::after(seconds(30)), wait_ready);
+  }
+  Slot& open_slot(SlotOptions wanted, bool wait_ready = true) {
+    Result<std::unique_ptr<Slot>> slot = try_open(std::move(wanted), wait_ready);
+    if (!slot) {
+      ADD_FAILURE() << slot.error().text();
+      std::abort();
+    }
+    slots_.push_back(std::move(*slot));
+    return *slots_.back();
+  }
+  Error open_error(SlotOptions wanted) {
+    Result<std::unique_ptr<Slot>> slot = try_open(std::move(wanted));
+    if (slot) {
+      ADD_FAILURE() << "opened";
+      return {};
+    }
+    return slot.error();
+  }
+  Slot& open_slot() { return open_slot(options()); }
+  static Lease lease_of(Slot& slot) {
+    std::optional<Lease> lease;
+    if (!eventually([&] { return (lease = slot.try_acquire()).has_value(); })) {
+      ADD_FAILURE() << "no session of slot " << slot.name();
+      std::abort();
+    }
+    return std::move(*lease);
+  }
+  ObjectHandle make_key(Lease& lease) {
+    Template list;
+    list.flag(CKA_TOKEN, true).flag(CKA_ENCRYPT, true).number(CKA_VALUE_LEN, 32).bytes(CKA_ID, kKeyId);
+    const auto key = lease->generate_key({.type = CKM_AES_KEY_GEN}, list);
+    EXPECT_TRUE(key.has_value()) << key.error().text();
+    return key.value_or(0);
+  }
+  void note(const Event& event) {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(event.kind);
+  }
+  long count(EventKind kind) {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::count(events_, kind);
+  }
+  // A test with wrong PINs or other ways of a token needs one of its own.
+  static bool ours() { return !TokenFolder::external(); }
+
+  std::atomic<int> freed_{0};
+  std::mutex mutex_;
+  std::vector<EventKind> events_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+};
+
+// --- logging in ---
+
+TEST_F(Slots, AnOpenSlotIsLoggedInAndHasItsMinimumOfSessions) {
+  SlotOptions wanted = options();
+  wanted.sessions_min = 3;
+  Slot& slot = open_slot(wanted);
+  EXPECT_TRUE(slot.ready());
+  EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 3; }));
+  EXPECT_EQ(shim_.open_sessions(slot_id()), 4U); // and the anchor
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  Lease lease = lease_of(slot);
+  EXPECT_EQ(lease->state(), static_cast<unsigned long>(CKS_RW_USER_FUNCTIONS));
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, SeveralSlotsOfOneTokenLogInOnce) {
+  std::array<Result<std::unique_ptr<Slot>>, 4> opened;
+  {
+    std::vector<std::jthread> threads;
+    for (auto& slot : opened) threads.emplace_back([&] { slot = try_open(options()); });
+  }
+  for (auto& slot : opened) EXPECT_TRUE(slot.has_value()) << slot.error().text();
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+}
+
+TEST_F(Slots, AWrongPinIsTriedOnceInAProcess) {
+  if (!ours()) GTEST_SKIP() << "a wrong PIN would use up a try of a token that is not the test's";
+  SlotOptions wanted = options();
+  wanted.pin = pin_value("not the PIN");
+  const Error first = open_error(wanted);
+  EXPECT_EQ(first.kind, ErrorKind::kCredentials);
+  EXPECT_EQ(first.rv, CKR_PIN_INCORRECT);
+  EXPECT_EQ(first.slot, "hsm-a");
+  EXPECT_FALSE(first.retryable());
+  EXPECT_THAT(first.text(), Not(HasSubstr("not the PIN")));
+
+  std::vector<Error> later(4);
+  {
+    std::vector<std::jthread> threads;
+    for (Error& error : later) threads.emplace_back([&] { error = open_error(wanted); });
+  }
+  for (const Error& error : later) {
+    EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+    EXPECT_THAT(error.text(), HasSubstr("no login is tried"));
+    EXPECT_THAT(error.text(), HasSubstr("CKR_PIN_INCORRECT"));
+  }
+  // Also with the right PIN: an operator must say that it was put right.
+  EXPECT_EQ(open_error(options()).kind, ErrorKind::kCredentials);
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(count(EventKind::kPinLatched), 1);
+  unlatch(open_slot(options(), false).token());
+}
+
+TEST_F(Slots, AfterUnlatchingTheRightPinWorksAlsoThoughTheTokenCounts) {
+  if (!ours()) GTEST_SKIP() << "a wrong PIN would use up a try of a token that is not the test's";
+  const std::string file = tokens_.folder() + "/changing.pin";
+  std::ofstream(file) << "wrong\n";
+  std::filesystem::permissions(file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  SlotOptions wanted = options();
+  wanted.pin = PinFromFile{file};
+  Slot& slot = open_slot(wanted, false);
+  EXPECT_EQ(slot.stats().state, SlotState::kLatched);
+  EXPECT_TRUE(latched(slot.token()));
+  EXPECT_FALSE(slot.try_acquire().has_value());
+
+  std::ofstream(file) << tokens_.pin(0) << '\n';
+  slot.unlatch();
+  EXPECT_TRUE(eventually([&] { return slot.ready(); }));
+  EXPECT_FALSE(latched(slot.token()));
+  EXPECT_EQ(shim_.logins(slot_id()), 2U);
+}
+
+TEST_F(Slots, ASlotThatLatchesTellsThoseWhoWait) {
+  if (!ours()) GTEST_SKIP() << "a wrong PIN would use up a try of a token that is not the test's";
+  SlotOptions wanted = options();
+  wanted.pin = pin_value("wrong");
+  open_slot(wanted, false);
+  EXPECT_TRUE(eventually([&] { return freed_ > 0; }));
+  unlatch(slots_.back()->token());
+}
+
+TEST_F(Slots, CountLowIsWithheldUnlessTheSettingAllowsIt) {
+  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
+  const Error error = open_error(options());
+  EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+  EXPECT_THAT(error.text(), HasSubstr("allow_pin_count_low"));
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+
+  SlotOptions wanted = options();
+  wanted.allow_pin_count_low = true;
+  open_slot(wanted);
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+}
+
+TEST_F(Slots, AWithheldLoginLatchesNothing) {
+  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
+  EXPECT_EQ(open_error(options()).kind, ErrorKind::kCredentials);
+  shim_.set_token_flags(slot_id(), 0);
+  open_slot();
+}
+
+TEST_F(Slots, TheLastTryIsNeverUsed) {
+  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY);
+  SlotOptions wanted = options();
+  wanted.allow_pin_count_low = true;
+  const Error error = open_error(wanted);
+  EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+  EXPECT_THAT(error.text(), HasSubstr("one try is left"));
+  Slot& slot = open_slot(wanted, false);
+  freed_ = 0;
+  slot.unlatch(); // an operator's word does not help against this flag
+  EXPECT_TRUE(eventually([&] { return freed_ > 0 && slot.stats().state == SlotState::kLatched; }));
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+}
+
+TEST_F(Slots, ALockedPinIsNamedAndNeverTried) {
+  shim_.set_token_flags(slot_id(), CKF_USER_PIN_LOCKED);
+  const Error error = open_error(options());
+  EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+  EXPECT_THAT(error.text(), HasSubstr("locked"));
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+}
+
+TEST_F(Slots, AlreadyLoggedInIsSuccess) {
+  shim_.answer("C_Login", CKR_USER_ALREADY_LOGGED_IN);
+  EXPECT_TRUE(open_slot().ready());
+}
+
+TEST_F(Slots, ATokenThatIsLoggedInNeedsNoPin) {
+  Session before = open_logged_in();
+  shim_.reset_counts();
+  SlotOptions wanted = options();
+  wanted.pin = PinFromFile{"/nonexistent/pin"};
+  EXPECT_TRUE(open_slot(wanted).ready());
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+}
+
+TEST_F(Slots, APinThatCannotBeReadIsNamedAndNothingIsTried) {
+  SlotOptions wanted = options();
+  wanted.pin = PinFromFile{"/nonexistent/pin"};
+  const Error error = open_error(wanted);
+  EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+  EXPECT_THAT(error.text(), HasSubstr("/nonexistent/pin"));
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+}
+
+TEST_F(Slots, WithoutAPinNobodyLogsIn) {
+  SlotOptions wanted = options();
+  wanted.pin.reset();
+  Slot& slot = open_slot(wanted);
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  Lease lease = lease_of(slot);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, ATokenThatIsNotThereIsNamedWithThoseThatAre) {
+  SlotOptions wanted = options();
+  wanted.selector.token_label = "no such token";
+  const Error error = open_error(wanted);
+  EXPECT_EQ(error.kind, ErrorKind::kUnavailable);
+  EXPECT_THAT(error.text(), HasSubstr("no such token"));
+  EXPECT_THAT(error.text(), HasSubstr(tokens_.label(0)));
+}
+
+TEST_F(Slots, ASlotWhoseTokenComesLaterConnectsByItself) {
+  shim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_TOKEN_NOT_PRESENT, 3);
+  Slot& slot = open_slot(options(), false);
+  EXPECT_TRUE(eventually([&] { return slot.ready(); }));
+}
+
+// --- sessions ---
+
+TEST_F(Slots, TheAnchorIsNeverLent) {
+  SlotOptions wanted = options();
+  wanted.sessions_max = 1;
+  Slot& slot = open_slot(wanted);
+  Lease lease = lease_of(slot);
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  EXPECT_EQ(shim_.open_sessions(slot_id()), 2U);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, SessionsAreOpenedOnDemandUpToTheMaximum) {
+  SlotOptions wanted = options();
+  wanted.sessions_max = 3;
+  Slot& slot = open_slot(wanted);
+  std::vector<Lease> leases;
+  for (int i = 0; i < 3; ++i) leases.push_back(lease_of(slot));
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  EXPECT_EQ(slot.stats().sessions.leased, 3U);
+  for (Lease& lease : leases) slot.finish(std::move(lease), kFine);
+  EXPECT_EQ(slot.stats().sessions.idle, 3U);
+}
+
+TEST_F(Slots, ATokenWithoutMoreSessionsLowersTheTargetAndIsNoFault) {
+  shim_.set_sessions_max(3);
+  Slot& slot = open_slot();
+  std::vector<Lease> leases;
+  leases.push_back(lease_of(slot));
+  leases.push_back(lease_of(slot));
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_FALSE(slot.try_acquire().has_value());
+    return slot.stats().sessions.target_max == 2;
+  }));
+  EXPECT_TRUE(slot.ready());
+  EXPECT_EQ(slot.epoch(), 1U);
+  for (Lease& lease : leases) slot.finish(std::move(lease), kFine);
+  EXPECT_EQ(slot.stats().sessions.idle, 2U);
+}
+
+TEST_F(Slots, AFailedOpenIsTriedAgainWithoutAnotherRequest) {
+  SlotOptions wanted = options();
+  wanted.sessions_min = 0;
+  Slot& slot = open_slot(wanted);
+  shim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_HOST_MEMORY, 2);
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
+  EXPECT_EQ(count(EventKind::kSessionOpenFailed), 2);
+}
+
+TEST_F(Slots, ADeadSessionIsReplacedAndTheSlotLivesOn) {
+  Slot& slot = open_slot();
+  shim_.reset_counts();
+  slot.finish(lease_of(slot), kDead);
+  EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
+  lease_of(slot); // dropped
+  EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
+  EXPECT_EQ(slot.stats().sessions.discarded, 2U);
+  EXPECT_EQ(slot.epoch(), 1U);
+  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_TRUE(eventually([&] { return shim_.count("C_CloseSession") == 2; }));
+}
+
+TEST_F(Slots, FailuresInARowProbeTheSlotAndAHealthyOneStays) {
+  Slot& slot = open_slot();
+  shim_.reset_counts();
+  for (int i = 0; i < 5; ++i) slot.finish(lease_of(slot), {Call::kSign, CKR_DEVICE_ERROR});
+  EXPECT_TRUE(eventually([&] { return shim_.count("C_GetSessionInfo") > 0; }));
+  EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
+  EXPECT_EQ(slot.epoch(), 1U);
+}
+
+TEST_F(Slots, DataErrorsInAnyNumberChangeNothing) {
+  Slot& slot = open_slot();
+  eventually([&] { return slot.stats().sessions.idle == 1; });
+  const SessionPoolStats before = slot.stats().sessions;
+  for (int i = 0; i < 200; ++i) {
+    slot.finish(lease_of(slot), {Call::kDecrypt, i % 2 == 0 ? CKR_GENERAL_ERROR : CKR_ENCRYPTED_DATA_INVALID});
+  }
+  EXPECT_EQ(slot.stats().sessions.opened, before.opened);
+  EXPECT_EQ(slot.stats().sessions.discarded, 0U);
+  EXPECT_EQ(slot.epoch(), 1U);
+  EXPECT_TRUE(slot.ready());
+}
+
+// --- epochs ---
+
+TEST_F(Slots, AllSessionsKilledIsANewEpochWithANewLogin) {
+  Slot& slot = open_slot();
+  Lease first = lease_of(slot), second = lease_of(slot);
+  shim_.kill_sessions(slot_id());
+  shim_.reset_counts();
+  slot.finish(std::move(first), kDead);
+  EXPECT_TRUE(eventually([&] { return slot.ready() && slot.epoch() == 2; }));
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(shim_.count("C_CloseSession"), 0U); // the token closed them; the handles may be others' by now
+
+  slot.finish(std::move(second), kDead); // late, of the old epoch: no second loss
+  Lease lease = lease_of(slot);
+  EXPECT_EQ(lease.epoch(), 2U);
+  EXPECT_TRUE(lease->state().has_value());
+  slot.finish(std::move(lease), kFine);
+  EXPECT_EQ(slot.epoch(), 2U);
+  EXPECT_EQ(count(EventKind::kSlotLost), 1);
+  EXPECT_EQ(count(EventKind::kSlotReady), 2);
+}
+
+TEST_F(Slots, AGoodLeaseOfAnOldEpochDoesNotComeBack) {
+  Slot& slot = open_slot();
+  Lease first = lease_of(slot), second = lease_of(slot);
+  shim_.kill_sessions(slot_id());
+  slot.finish(std::move(first), kDead);
+  EXPECT_TRUE(eventually([&] { return slot.ready() && slot.epoch() == 2; }));
+  slot.finish(std::move(second), kFine);
+  for (int i = 0; i < 3; ++i) {
+    Lease lease = lease_of(slot);
+    EXPECT_EQ(lease.epoch(), 2U);
+    slot.finish(std::move(lease), kFine);
+  }
+}
+
+TEST_F(Slots, SomebodysLogoutIsANewEpochWithANewLogin) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  ASSERT_EQ(shim_.logout(slot_id()), CKR_OK);
+  shim_.reset_counts();
+  slot.finish(std::move(lease), {Call::kSignInit, CKR_USER_NOT_LOGGED_IN});
+  EXPECT_TRUE(eventually([&] { return slot.ready() && slot.epoch() == 2; }));
+  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  Lease again = lease_of(slot);
+  EXPECT_EQ(again->state(), static_cast<unsigned long>(CKS_RW_USER_FUNCTIONS));
+  slot.finish(std::move(again), kFine);
+}
+
+TEST_F(Slots, AnUnjustifiedAlarmEndsNoEpoch) {
+  Slot& slot = open_slot();
+  slot.finish(lease_of(slot), {Call::kSignInit, CKR_USER_NOT_LOGGED_IN}); // but the token is logged in
+  Lease lease = lease_of(slot);
+  EXPECT_EQ(slot.epoch(), 1U);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, ARemovedTokenIsLostAndComesBack) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  shim_.answer_for_slot(slot_id(), "*", CKR_DEVICE_REMOVED, 0);
+  slot.finish(std::move(lease), {Call::kSign, CKR_DEVICE_REMOVED});
+  EXPECT_TRUE(eventually([&] { return !slot.ready(); }));
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  shim_.clear_answers();
+  EXPECT_TRUE(eventually([&] { return slot.ready(); }));
+  EXPECT_GE(slot.epoch(), 2U);
+  slot.finish(lease_of(slot), kFine);
+}
+
+// --- key handles ---
+
+TEST_F(Slots, AKeyHandleIsFoundOnce) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  const ObjectHandle made = make_key(lease);
+  shim_.reset_counts();
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 1U);
+  slot.forget_key(ObjectClass::kSecretKey, kKeyId);
+  EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 2U);
+  EXPECT_EQ(count(EventKind::kKeyFind), 2);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, AKeyHandleOfAnOldEpochIsFoundAgain) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  make_key(lease);
+  EXPECT_TRUE(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId).has_value());
+  shim_.kill_sessions(slot_id());
+  slot.finish(std::move(lease), kDead);
+  EXPECT_TRUE(eventually([&] { return slot.ready() && slot.epoch() == 2; }));
+  shim_.reset_counts();
+  Lease next = lease_of(slot);
+  EXPECT_TRUE(slot.key_handle(next, ObjectClass::kSecretKey, kKeyId).has_value());
+  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 1U);
+  slot.finish(std::move(next), kFine);
+}
+
+TEST_F(Slots, AKeyThatIsNotThereOrThereTwiceIsAnErrorThatNamesTheSlot) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  const auto absent = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  ASSERT_FALSE(absent.has_value());
+  EXPECT_EQ(absent.error().kind, ErrorKind::kKeyNotFound);
+  EXPECT_EQ(absent.error().slot, "hsm-a");
+  make_key(lease);
+  make_key(lease);
+  const auto twice = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  ASSERT_FALSE(twice.has_value());
+  EXPECT_EQ(twice.error().kind, ErrorKind::kKeyAmbiguous);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, WhatWasNotFoundIsLookedForAgain) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  EXPECT_FALSE(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId).has_value());
+  const ObjectHandle made = make_key(lease);
+  EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  slot.finish(std::move(lease), kFine);
+}
+
+// --- closing ---
+
+TEST_F(Slots, AClosedSlotLendsNothingAndClosesItsSessions) {
+  Slot& slot = open_slot();
+  slot.finish(lease_of(slot), kFine);
+  EXPECT_TRUE(slot.close(Deadline::after(seconds(10))));
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  EXPECT_FALSE(slot.ready());
+  EXPECT_EQ(slot.stats().state, SlotState::kClosed);
+  EXPECT_EQ(shim_.open_sessions(slot_id()), 0U);
+  EXPECT_TRUE(slot.close(Deadline::after(seconds(10))));
+}
+
+TEST_F(Slots, ClosingIsBoundedWhenTheModuleHangs) {
+  SlotOptions wanted = options();
+  wanted.sessions_min = 0;
+  Slot& slot = open_slot(wanted);
+  shim_.hang("C_OpenSession", slot_id());
+  EXPECT_FALSE(slot.try_acquire().has_value());
+  ASSERT_TRUE(shim_.wait_hung(1));
+  const TimePoint start = MonotonicClock::now();
+  EXPECT_FALSE(slot.close(Deadline::after(milliseconds(50))));
+  EXPECT_LT(MonotonicClock::now() - start, seconds(10));
+  shim_.release();
+  EXPECT_TRUE(slot.close(Deadline::after(seconds(10))));
+}
+
+TEST_F(Slots, ConnectingIsBoundedWhenTheModuleHangs) {
+  shim_.hang("C_OpenSession", slot_id());
+  const auto slot = Slot::open(options(), module_, {}, {}, Deadline::after(milliseconds(50)), true);
+  shim_.release();
+  ASSERT_FALSE(slot.has_value());
+  EXPECT_EQ(slot.error().kind, ErrorKind::kTimeout);
+  EXPECT_EQ(slot.error().slot, "hsm-a");
+  EXPECT_TRUE(slot.error().retryable());
+}
+
+} // namespace
+} // namespace hsmux
