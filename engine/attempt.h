@@ -9,8 +9,8 @@
 namespace hsmux {
 
 struct Attempts {
-  std::uint32_t made = 0;    // including the one that failed
-  bool found_again = false;  // the key's handle was looked up anew once already
+  std::uint32_t made = 0;   // including the one that failed
+  bool found_again = false; // the key's handle was looked up anew once already
 };
 
 enum class Step : std::uint8_t {

@@ -90,9 +90,10 @@ void write(const KeyInfo& info, hsmux_key_info* out) {
 }
 
 Error bad_struct() {
-  return make_error(ErrorKind::kInvalidArgument,
-                    "a struct is NULL, its struct_size is not set (HSMUX_INIT), or it sets members that this version of "
-                    "hsmux does not know");
+  return make_error(
+      ErrorKind::kInvalidArgument,
+      "a struct is NULL, its struct_size is not set (HSMUX_INIT), or it sets members that this version of "
+      "hsmux does not know");
 }
 
 Result<Algorithm> algorithm(const char* name) {

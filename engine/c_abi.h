@@ -1,4 +1,5 @@
-// What the C entry points share: sized structs in, errors and key information out. Internal to engine/c_api*.cc. Any thread.
+// What the C entry points share: sized structs in, errors and key information out. Internal to engine/c_api*.cc. Any
+// thread.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +21,8 @@ hsmux_status report(const Error& error, hsmux_error* out);
 hsmux_status succeed(hsmux_error* out);
 void write(const KeyInfo& info, hsmux_key_info* out);
 
-// The caller's struct as this version's: missing members zero. nullopt: NULL, no struct_size, or an unknown member is set.
+// The caller's struct as this version's: missing members zero. nullopt: NULL, no struct_size, or an unknown member is
+// set.
 template <class Struct> std::optional<Struct> read(const Struct* given) {
   if (given == nullptr) return std::nullopt;
   const std::size_t size = given->struct_size;

@@ -5,7 +5,8 @@
 #define HSMUX_VERSION "0.0.0"
 #endif
 
-using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its namespace
+using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its
+                       // namespace
 
 namespace {
 
@@ -27,7 +28,8 @@ hsmux_status into_buffer(hsmux_engine* engine, std::uint8_t* out, std::size_t* o
     return {};
   });
   if (!too_small) return status;
-  if (error != nullptr && error->struct_size >= offsetof(hsmux_error, retryable)) error->status = HSMUX_BUFFER_TOO_SMALL;
+  if (error != nullptr && error->struct_size >= offsetof(hsmux_error, retryable))
+    error->status = HSMUX_BUFFER_TOO_SMALL;
   (void)out;
   return HSMUX_BUFFER_TOO_SMALL;
 }
@@ -97,7 +99,8 @@ hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engine** engine
     *engine = std::make_unique<hsmux_engine>(hsmux_engine{std::move(*opened)}).release();
     return c_abi::succeed(error);
   } catch (const std::exception&) {
-    return c_abi::report(make_error(ErrorKind::kInternal, "out of memory or another failure of the C++ library"), error);
+    return c_abi::report(make_error(ErrorKind::kInternal, "out of memory or another failure of the C++ library"),
+                         error);
   }
 }
 
@@ -105,7 +108,8 @@ hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms) {
   if (engine == nullptr) return HSMUX_OK;
   if (timeout_ms < 0) return HSMUX_INVALID_ARGUMENT;
   const std::unique_ptr<hsmux_engine> handle(engine);
-  const bool clean = handle->engine->close(Deadline::after(std::chrono::milliseconds(timeout_ms == 0 ? 5000 : timeout_ms)));
+  const bool clean =
+      handle->engine->close(Deadline::after(std::chrono::milliseconds(timeout_ms == 0 ? 5000 : timeout_ms)));
   return clean ? HSMUX_OK : HSMUX_TIMEOUT;
 }
 

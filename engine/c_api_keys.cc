@@ -1,14 +1,15 @@
 // The C entry points for keys and slots, and the asynchronous forms that are not there yet.
 #include "engine/c_abi.h"
 
-using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its namespace
+using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its
+                       // namespace
 
 namespace {
 
 hsmux_status not_yet(hsmux_error* error) {
-  return c_abi::report(make_error(ErrorKind::kUnsupported,
-                                  "asynchronous work is not in this version of hsmux: use the blocking form"),
-                       error);
+  return c_abi::report(
+      make_error(ErrorKind::kUnsupported, "asynchronous work is not in this version of hsmux: use the blocking form"),
+      error);
 }
 
 } // namespace
@@ -70,7 +71,8 @@ hsmux_status hsmux_key_public(hsmux_engine* engine, const char* key, int64_t tim
     HSMUX_TRY(const Bytes spki, target.public_key(name, options));
     too_small = out == nullptr || *out_bytes < spki.size();
     *out_bytes = spki.size();
-    if (too_small) return fail(ErrorKind::kInvalidArgument, "the output buffer is too small; out_bytes says what is needed");
+    if (too_small)
+      return fail(ErrorKind::kInvalidArgument, "the output buffer is too small; out_bytes says what is needed");
     std::ranges::copy(spki, out);
     return {};
   });

@@ -54,7 +54,7 @@ constexpr auto kRefusedVariables = std::to_array<RefusedVariable>({
 // The rules that a configuration must keep, one function per table. Every error is made by `places`.
 class Rules {
 public:
-  Rules(const Config &config, const ConfigPlaces &places) : config_(config), places_(places) {}
+  Rules(const Config& config, const ConfigPlaces& places) : config_(config), places_(places) {}
 
   [[nodiscard]] Status check() const {
     HSMUX_CHECK(check_modules());
@@ -96,14 +96,14 @@ private:
 
   [[nodiscard]] std::string module_names() const {
     std::vector<std::string> names;
-    for (const ModuleConfig &module : config_.modules) names.push_back(shown(module.name));
+    for (const ModuleConfig& module : config_.modules) names.push_back(shown(module.name));
     return fmt::format("{}", fmt::join(names, ", "));
   }
 
   [[nodiscard]] Status check_modules() const {
     HSMUX_CHECK(count("module", config_.modules.size(), kModulesMax, "give at least one [module.NAME] with its path"));
     std::set<std::string> names;
-    for (const ModuleConfig &module : config_.modules) {
+    for (const ModuleConfig& module : config_.modules) {
       const std::string key = "module." + shown(module.name);
       if (!is_name(module.name, "_-")) {
         return refuse(key, fmt::format("this name is not allowed: 1 to {} of A-Z a-z 0-9 _ -", kNameBytesMax));
@@ -114,7 +114,7 @@ private:
     return {};
   }
 
-  [[nodiscard]] Status check_module(const std::string &key, const ModuleConfig &module) const {
+  [[nodiscard]] Status check_module(const std::string& key, const ModuleConfig& module) const {
     if (module.path.empty()) return refuse(key + ".path", "missing: the file of the PKCS#11 library");
     HSMUX_CHECK(text(key + ".path", module.path));
     HSMUX_CHECK(text(key + ".init_args", module.init_args, true));
@@ -123,19 +123,19 @@ private:
       return refuse(key + ".environment", fmt::format("{} variables are not allowed: at most {}",
                                                       module.environment.size(), kEnvironmentMax));
     }
-    for (const auto &[variable, value] : module.environment) {
+    for (const auto& [variable, value] : module.environment) {
       HSMUX_CHECK(check_variable(key + ".environment." + shown(variable), variable));
       HSMUX_CHECK(text(key + ".environment." + variable, value, true));
     }
     return {};
   }
 
-  [[nodiscard]] Status check_variable(const std::string &key, std::string_view variable) const {
+  [[nodiscard]] Status check_variable(const std::string& key, std::string_view variable) const {
     HSMUX_CHECK(text(key, variable));
     if (!is_variable(variable)) {
       return refuse(key, "this is not a variable's name: letters, digits and _ are allowed, no digit first");
     }
-    for (const RefusedVariable &row : kRefusedVariables) {
+    for (const RefusedVariable& row : kRefusedVariables) {
       if (variable.starts_with(row.begins) && (row.begins.ends_with('_') || variable == row.begins)) {
         return refuse(key, fmt::format("it is not allowed here: {}", row.reason));
       }
@@ -147,7 +147,7 @@ private:
     HSMUX_CHECK(count("slot", config_.slots.size(), kSlotsMax, "give at least one [[slot]]"));
     for (std::size_t i = 0; i < config_.slots.size(); ++i) {
       const std::string key = fmt::format("slot[{}]", i + 1);
-      const SlotConfig &slot = config_.slots[i];
+      const SlotConfig& slot = config_.slots[i];
       HSMUX_CHECK(check_slot(key, slot));
       HSMUX_CHECK(check_selector(key, slot.selector));
       if (slot.pin) HSMUX_CHECK(check_pin(key + ".pin", *slot.pin));
@@ -156,7 +156,7 @@ private:
     return {};
   }
 
-  [[nodiscard]] Status check_slot(const std::string &key, const SlotConfig &slot) const {
+  [[nodiscard]] Status check_slot(const std::string& key, const SlotConfig& slot) const {
     if (slot.name.empty()) return refuse(key + ".name", "missing: a name of your choice, for messages and metrics");
     if (!is_name(slot.name, "_.-")) {
       return refuse(key + ".name",
@@ -179,7 +179,7 @@ private:
     return {};
   }
 
-  [[nodiscard]] Status check_selector(const std::string &key, const SlotSelector &selector) const {
+  [[nodiscard]] Status check_selector(const std::string& key, const SlotSelector& selector) const {
     const bool by_field = selector.token_label || selector.serial || selector.slot_id;
     if (!by_field && !selector.uri) return refuse(key, "give at least one of token_label, serial, slot_id, or uri");
     if (by_field && selector.uri) {
@@ -196,34 +196,34 @@ private:
     return {};
   }
 
-  [[nodiscard]] Status check_pin(const std::string &key, const PinOrigin &origin) const {
-    if (const auto *from = std::get_if<PinFromEnvironment>(&origin)) {
+  [[nodiscard]] Status check_pin(const std::string& key, const PinOrigin& origin) const {
+    if (const auto* from = std::get_if<PinFromEnvironment>(&origin)) {
       HSMUX_CHECK(text(key + ".env", from->variable));
       if (!is_variable(from->variable)) {
         return refuse(key + ".env", "this is not a variable's name: letters, digits and _ are allowed, no digit first");
       }
     }
-    if (const auto *from = std::get_if<PinFromFile>(&origin)) return text(key + ".file", from->path);
-    if (const auto *from = std::get_if<PinFromDescriptor>(&origin)) return integer(key + ".fd", from->fd, kDescriptor);
-    if (const auto *from = std::get_if<PinFromValue>(&origin); from != nullptr && !from->pin) {
+    if (const auto* from = std::get_if<PinFromFile>(&origin)) return text(key + ".file", from->path);
+    if (const auto* from = std::get_if<PinFromDescriptor>(&origin)) return integer(key + ".fd", from->fd, kDescriptor);
+    if (const auto* from = std::get_if<PinFromValue>(&origin); from != nullptr && !from->pin) {
       return refuse(key, "a value without a PIN is not allowed");
     }
     return {};
   }
 
   // `slot` against one before it.
-  [[nodiscard]] Status check_pair(const std::string &key, const SlotConfig &slot, const SlotConfig &before) const {
+  [[nodiscard]] Status check_pair(const std::string& key, const SlotConfig& slot, const SlotConfig& before) const {
     if (slot.name == before.name) {
       return refuse(key + ".name", fmt::format("'{}' is there twice: every slot has its own name", slot.name));
     }
-    const auto selected = [](const SlotConfig &s) {
+    const auto selected = [](const SlotConfig& s) {
       return std::tie(s.module, s.selector.token_label, s.selector.serial, s.selector.slot_id, s.selector.uri);
     };
     if (selected(slot) == selected(before)) {
       return refuse(key, fmt::format("it means the same token as slot '{}': one slot per token", before.name));
     }
-    const auto *fd = slot.pin ? std::get_if<PinFromDescriptor>(&*slot.pin) : nullptr;
-    const auto *fd_before = before.pin ? std::get_if<PinFromDescriptor>(&*before.pin) : nullptr;
+    const auto* fd = slot.pin ? std::get_if<PinFromDescriptor>(&*slot.pin) : nullptr;
+    const auto* fd_before = before.pin ? std::get_if<PinFromDescriptor>(&*before.pin) : nullptr;
     if (fd != nullptr && fd_before != nullptr && fd->fd == fd_before->fd) {
       return refuse(key + ".pin.fd",
                     fmt::format("descriptor {} is slot '{}''s, and it is read once: give each slot its "
@@ -233,7 +233,7 @@ private:
     return {};
   }
 
-  [[nodiscard]] Status check_placement(const PlacementConfig &placement) const {
+  [[nodiscard]] Status check_placement(const PlacementConfig& placement) const {
     if (placement.kind == Placement::kQuorum) {
       const auto slots = static_cast<std::int64_t>(config_.slots.size());
       if (placement.quorum == 0) {
@@ -252,10 +252,10 @@ private:
       return refuse("keys.placement", "an empty array is not allowed: name at least one slot");
     for (std::size_t i = 0; i < placement.slots.size(); ++i) {
       const std::string key = fmt::format("keys.placement[{}]", i + 1);
-      const std::string &name = placement.slots[i];
+      const std::string& name = placement.slots[i];
       if (std::ranges::count(config_.slots, name, &SlotConfig::name) == 0) {
         std::vector<std::string_view> known;
-        for (const SlotConfig &slot : config_.slots) known.push_back(slot.name);
+        for (const SlotConfig& slot : config_.slots) known.push_back(slot.name);
         return refuse(key, fmt::format("there is no slot '{}': one of {}", shown(name), fmt::join(known, ", ")));
       }
       if (std::ranges::count(placement.slots, name) > 1)
@@ -272,30 +272,30 @@ private:
     std::set<std::string_view> names;
     for (std::size_t i = 0; i < config_.algorithms.size(); ++i) {
       const std::string key = fmt::format("algorithms[{}]", i + 1);
-      const std::string &name = config_.algorithms[i];
+      const std::string& name = config_.algorithms[i];
       HSMUX_CHECK(text(key, name));
       if (!names.insert(name).second) return refuse(key, fmt::format("'{}' is there twice", shown(name)));
     }
     return {};
   }
 
-  const Config &config_;
-  const ConfigPlaces &places_;
+  const Config& config_;
+  const ConfigPlaces& places_;
 };
 
-void resolve_path(std::string &path, const std::string &folder) {
+void resolve_path(std::string& path, const std::string& folder) {
   if (!path.empty() && !path.starts_with('/')) path = folder + "/" + path;
 }
 
 // What the file may leave to the reader: the folder of relative paths, and the module when there is only one.
-void complete(Config &config, const std::string &folder) {
-  for (ModuleConfig &module : config.modules) {
+void complete(Config& config, const std::string& folder) {
+  for (ModuleConfig& module : config.modules) {
     if (module.path.find('/') != std::string::npos) resolve_path(module.path, folder);
   }
-  for (SlotConfig &slot : config.slots) {
+  for (SlotConfig& slot : config.slots) {
     if (slot.module.empty() && config.modules.size() == 1) slot.module = config.modules.front().name;
     if (!slot.pin) continue;
-    if (auto *file = std::get_if<PinFromFile>(&*slot.pin)) resolve_path(file->path, folder);
+    if (auto* file = std::get_if<PinFromFile>(&*slot.pin)) resolve_path(file->path, folder);
   }
 }
 
@@ -305,8 +305,8 @@ public:
   ~OpenedFile() {
     if (fd_ >= 0) ::close(fd_);
   }
-  OpenedFile(const OpenedFile &) = delete;
-  OpenedFile &operator=(const OpenedFile &) = delete;
+  OpenedFile(const OpenedFile&) = delete;
+  OpenedFile& operator=(const OpenedFile&) = delete;
 
   [[nodiscard]] int fd() const { return fd_; }
 
@@ -314,15 +314,15 @@ private:
   int fd_;
 };
 
-std::unexpected<Error> refuse_file(const std::string &path, std::string_view reason) {
+std::unexpected<Error> refuse_file(const std::string& path, std::string_view reason) {
   return fail(ErrorKind::kIo, fmt::format("cannot read the configuration {}: {}", path, reason));
 }
 
-std::unexpected<Error> refuse_errno(const std::string &path) {
+std::unexpected<Error> refuse_errno(const std::string& path) {
   return refuse_file(path, std::generic_category().message(errno));
 }
 
-Result<std::string> read_text(const std::string &path) {
+Result<std::string> read_text(const std::string& path) {
   // O_NONBLOCK: a FIFO without a writer must not hang the open; it is refused just after.
   const OpenedFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (file.fd() < 0) return refuse_errno(path);
@@ -345,14 +345,14 @@ Result<std::string> read_text(const std::string &path) {
 
 } // namespace
 
-Result<Config> read_config(const std::string &path) {
+Result<Config> read_config(const std::string& path) {
   if (path.find('\0') != std::string::npos) return refuse_file(shown(path), "its name holds a NUL byte");
   HSMUX_TRY(const std::string text, read_text(path));
   const std::string folder = std::filesystem::path(path).parent_path().string();
   return parse_config(text, path, folder.empty() ? "." : folder);
 }
 
-Result<Config> parse_config(std::string_view text, const std::string &name, const std::string &folder) {
+Result<Config> parse_config(std::string_view text, const std::string& name, const std::string& folder) {
   ConfigPlaces places(name);
   if (text.size() > kFileBytesMax) {
     return places.refuse("", fmt::format("more than {} bytes are not allowed", kFileBytesMax));
@@ -363,6 +363,6 @@ Result<Config> parse_config(std::string_view text, const std::string &name, cons
   return config;
 }
 
-Status check_config(const Config &config, const std::string &name) { return Rules(config, ConfigPlaces(name)).check(); }
+Status check_config(const Config& config, const std::string& name) { return Rules(config, ConfigPlaces(name)).check(); }
 
 } // namespace hsmux

@@ -66,13 +66,13 @@ struct Config {
 
 // Reads `path`. Relative paths inside are relative to its folder. Errors: kIo (cannot be read, over 1 MiB),
 // kInvalidConfig ("hsmux.toml:12: slot.sessions_max: 0 is not allowed: 1 to 4096").
-Result<Config> read_config(const std::string &path);
+Result<Config> read_config(const std::string& path);
 
 // The same from text; `name` stands for the file in errors, `folder` is what relative paths start from.
-Result<Config> parse_config(std::string_view text, const std::string &name, const std::string &folder);
+Result<Config> parse_config(std::string_view text, const std::string& name, const std::string& folder);
 
 // The same checks for a configuration that a program filled in, where each slot names its module. `name` as above;
 // errors count slots from 1: "configuration: slot[2].sessions_max: 0 is not allowed: 1 to 4096".
-Status check_config(const Config &config, const std::string &name = "configuration");
+Status check_config(const Config& config, const std::string& name = "configuration");
 
 } // namespace hsmux

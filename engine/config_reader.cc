@@ -25,7 +25,7 @@ constexpr std::string_view kPinInClear =
     "a PIN in clear is refused: whoever reads this file could use the HSM's keys; say where the PIN is: "
     "pin = { env = \"VARIABLE\" }, { file = \"PATH\" }, { fd = NUMBER } or { prompt = true }";
 
-std::string_view type_name(const toml::node &node) {
+std::string_view type_name(const toml::node& node) {
   switch (node.type()) {
   case toml::node_type::table: return "a table";
   case toml::node_type::array: return "an array";
@@ -41,17 +41,17 @@ std::string range_text(IntegerRange range) { return fmt::format("{} to {}", rang
 
 // One value of the file, where it stood, and how it becomes a field.
 struct Entry {
-  const toml::node &node;
+  const toml::node& node;
   std::string key; // full path
-  ConfigPlaces &places;
+  ConfigPlaces& places;
 
-  [[nodiscard]] Entry child(std::string_view name, const toml::node &value) const {
+  [[nodiscard]] Entry child(std::string_view name, const toml::node& value) const {
     return at(key.empty() ? std::string(name) : fmt::format("{}.{}", key, name), value);
   }
-  [[nodiscard]] Entry item(std::size_t number, const toml::node &value) const {
+  [[nodiscard]] Entry item(std::size_t number, const toml::node& value) const {
     return at(fmt::format("{}[{}]", key, number), value);
   }
-  [[nodiscard]] Entry at(std::string path, const toml::node &value) const {
+  [[nodiscard]] Entry at(std::string path, const toml::node& value) const {
     places.note(path, value.source().begin.line);
     return {value, std::move(path), places};
   }
@@ -61,16 +61,16 @@ struct Entry {
     return refuse(fmt::format("{} is not allowed: {}", type_name(node), due));
   }
 
-  Status text(std::string &out) const {
-    const auto *value = node.as_string();
+  Status text(std::string& out) const {
+    const auto* value = node.as_string();
     if (value == nullptr) return refuse_type("a string");
     out = value->get();
     return {};
   }
-  Status text(std::optional<std::string> &out) const { return text(out.emplace()); }
+  Status text(std::optional<std::string>& out) const { return text(out.emplace()); }
 
-  template <class Integer> Status integer(Integer &out, IntegerRange range) const {
-    const auto *value = node.as_integer();
+  template <class Integer> Status integer(Integer& out, IntegerRange range) const {
+    const auto* value = node.as_integer();
     if (value == nullptr) return refuse_type("an integer, " + range_text(range));
     if (value->get() < range.min || value->get() > range.max) {
       return refuse(fmt::format("{} is not allowed: {}", value->get(), range_text(range)));
@@ -78,42 +78,42 @@ struct Entry {
     out = static_cast<Integer>(value->get());
     return {};
   }
-  template <class Integer> Status integer(std::optional<Integer> &out, IntegerRange range) const {
+  template <class Integer> Status integer(std::optional<Integer>& out, IntegerRange range) const {
     return integer(out.emplace(), range);
   }
 
-  Status milliseconds(std::chrono::milliseconds &out, IntegerRange range) const {
+  Status milliseconds(std::chrono::milliseconds& out, IntegerRange range) const {
     std::int64_t count = 0;
     HSMUX_CHECK(integer(count, range));
     out = std::chrono::milliseconds(count);
     return {};
   }
 
-  Status number(double &out) const {
+  Status number(double& out) const {
     const auto value = node.is_number() ? node.value<double>() : std::nullopt;
     if (!value) return refuse_type("a number");
     out = *value;
     return {};
   }
 
-  Status boolean(bool &out) const {
-    const auto *value = node.as_boolean();
+  Status boolean(bool& out) const {
+    const auto* value = node.as_boolean();
     if (value == nullptr) return refuse_type("true or false");
     out = value->get();
     return {};
   }
 
-  Status texts(std::vector<std::string> &out) const {
-    const toml::array *values = node.as_array();
+  Status texts(std::vector<std::string>& out) const {
+    const toml::array* values = node.as_array();
     if (values == nullptr) return refuse_type("an array of strings");
-    for (const toml::node &value : *values) HSMUX_CHECK(item(out.size() + 1, value).text(out.emplace_back()));
+    for (const toml::node& value : *values) HSMUX_CHECK(item(out.size() + 1, value).text(out.emplace_back()));
     return {};
   }
 
-  Status text_map(std::map<std::string, std::string> &out) const {
-    const toml::table *values = node.as_table();
+  Status text_map(std::map<std::string, std::string>& out) const {
+    const toml::table* values = node.as_table();
     if (values == nullptr) return refuse_type("a table of strings");
-    for (auto &&[name, value] : *values) {
+    for (auto&& [name, value] : *values) {
       HSMUX_CHECK(child(shown(name.str()), value).text(out[std::string(name.str())]));
     }
     return {};
@@ -123,19 +123,19 @@ struct Entry {
 // A key of a table and how it is read. Lists of rows are what the file may say.
 template <class Target> struct Row {
   std::string_view key;
-  Status (*read)(const Entry &entry, Target &target);
+  Status (*read)(const Entry& entry, Target& target);
 };
 
 template <class Target, std::size_t kRows>
-Status read_table(const Entry &entry, const std::array<Row<Target>, kRows> &rows, Target &target) {
-  const toml::table *table = entry.node.as_table();
+Status read_table(const Entry& entry, const std::array<Row<Target>, kRows>& rows, Target& target) {
+  const toml::table* table = entry.node.as_table();
   if (table == nullptr) return entry.refuse_type("a table");
-  for (auto &&[name, node] : *table) {
+  for (auto&& [name, node] : *table) {
     const Entry value = entry.child(shown(name.str()), node);
     const auto row = std::ranges::find(rows, name.str(), &Row<Target>::key);
     if (row == rows.end()) {
       std::vector<std::string_view> allowed;
-      for (const Row<Target> &known : rows) allowed.push_back(known.key);
+      for (const Row<Target>& known : rows) allowed.push_back(known.key);
       return value.refuse(fmt::format("unknown key: allowed here: {}", fmt::join(allowed, ", ")));
     }
     HSMUX_CHECK(row->read(value, target));
@@ -144,11 +144,11 @@ Status read_table(const Entry &entry, const std::array<Row<Target>, kRows> &rows
 }
 
 constexpr auto kModuleRows = std::to_array<Row<ModuleConfig>>({
-    {"path", [](const Entry &e, ModuleConfig &m) { return e.text(m.path); }},
-    {"environment", [](const Entry &e, ModuleConfig &m) { return e.text_map(m.environment); }},
-    {"init_args", [](const Entry &e, ModuleConfig &m) { return e.text(m.init_args); }},
+    {"path", [](const Entry& e, ModuleConfig& m) { return e.text(m.path); }},
+    {"environment", [](const Entry& e, ModuleConfig& m) { return e.text_map(m.environment); }},
+    {"init_args", [](const Entry& e, ModuleConfig& m) { return e.text(m.init_args); }},
     {"init_timeout_ms",
-     [](const Entry &e, ModuleConfig &m) { return e.milliseconds(m.init_timeout, config_limits::kInitTimeoutMs); }},
+     [](const Entry& e, ModuleConfig& m) { return e.milliseconds(m.init_timeout, config_limits::kInitTimeoutMs); }},
 });
 
 struct PinTable {
@@ -158,17 +158,17 @@ struct PinTable {
 };
 
 constexpr auto kPinRows = std::to_array<Row<PinTable>>({
-    {"env", [](const Entry &e, PinTable &p) { return e.text(p.env); }},
-    {"file", [](const Entry &e, PinTable &p) { return e.text(p.file); }},
-    {"fd", [](const Entry &e, PinTable &p) { return e.integer(p.fd, config_limits::kDescriptor); }},
-    {"prompt", [](const Entry &e, PinTable &p) { return e.boolean(p.prompt.emplace()); }},
-    {"allow_group_read", [](const Entry &e, PinTable &p) { return e.boolean(p.allow_group_read.emplace()); }},
+    {"env", [](const Entry& e, PinTable& p) { return e.text(p.env); }},
+    {"file", [](const Entry& e, PinTable& p) { return e.text(p.file); }},
+    {"fd", [](const Entry& e, PinTable& p) { return e.integer(p.fd, config_limits::kDescriptor); }},
+    {"prompt", [](const Entry& e, PinTable& p) { return e.boolean(p.prompt.emplace()); }},
+    {"allow_group_read", [](const Entry& e, PinTable& p) { return e.boolean(p.allow_group_read.emplace()); }},
 });
 
-Status read_pin(const Entry &entry, std::optional<PinOrigin> &out) {
-  const toml::table *table = entry.node.as_table();
+Status read_pin(const Entry& entry, std::optional<PinOrigin>& out) {
+  const toml::table* table = entry.node.as_table();
   if (table == nullptr || table->contains("value")) return entry.refuse(kPinInClear);
-  for (auto &&[name, node] : *table) { // not by read_table: its error shows the key, and this one may be a PIN
+  for (auto&& [name, node] : *table) { // not by read_table: its error shows the key, and this one may be a PIN
     if (std::ranges::find(kPinRows, name.str(), &Row<PinTable>::key) == kPinRows.end()) {
       return entry.refuse("unknown key: allowed here: env, file, fd, prompt, allow_group_read");
     }
@@ -188,38 +188,38 @@ Status read_pin(const Entry &entry, std::optional<PinOrigin> &out) {
 }
 
 constexpr auto kSlotRows = std::to_array<Row<SlotConfig>>({
-    {"name", [](const Entry &e, SlotConfig &s) { return e.text(s.name); }},
-    {"module", [](const Entry &e, SlotConfig &s) { return e.text(s.module); }},
-    {"token_label", [](const Entry &e, SlotConfig &s) { return e.text(s.selector.token_label); }},
-    {"serial", [](const Entry &e, SlotConfig &s) { return e.text(s.selector.serial); }},
-    {"slot_id", [](const Entry &e, SlotConfig &s) { return e.integer(s.selector.slot_id, config_limits::kSlotId); }},
-    {"uri", [](const Entry &e, SlotConfig &s) { return e.text(s.selector.uri); }},
-    {"pin", [](const Entry &e, SlotConfig &s) { return read_pin(e, s.pin); }},
-    {"allow_pin_count_low", [](const Entry &e, SlotConfig &s) { return e.boolean(s.allow_pin_count_low); }},
+    {"name", [](const Entry& e, SlotConfig& s) { return e.text(s.name); }},
+    {"module", [](const Entry& e, SlotConfig& s) { return e.text(s.module); }},
+    {"token_label", [](const Entry& e, SlotConfig& s) { return e.text(s.selector.token_label); }},
+    {"serial", [](const Entry& e, SlotConfig& s) { return e.text(s.selector.serial); }},
+    {"slot_id", [](const Entry& e, SlotConfig& s) { return e.integer(s.selector.slot_id, config_limits::kSlotId); }},
+    {"uri", [](const Entry& e, SlotConfig& s) { return e.text(s.selector.uri); }},
+    {"pin", [](const Entry& e, SlotConfig& s) { return read_pin(e, s.pin); }},
+    {"allow_pin_count_low", [](const Entry& e, SlotConfig& s) { return e.boolean(s.allow_pin_count_low); }},
     {"sessions_min",
-     [](const Entry &e, SlotConfig &s) { return e.integer(s.sessions_min, config_limits::kSessionsMin); }},
+     [](const Entry& e, SlotConfig& s) { return e.integer(s.sessions_min, config_limits::kSessionsMin); }},
     {"sessions_max",
-     [](const Entry &e, SlotConfig &s) { return e.integer(s.sessions_max, config_limits::kSessionsMax); }},
-    {"weight", [](const Entry &e, SlotConfig &s) { return e.number(s.weight); }},
-    {"read_write", [](const Entry &e, SlotConfig &s) { return e.boolean(s.read_write); }},
+     [](const Entry& e, SlotConfig& s) { return e.integer(s.sessions_max, config_limits::kSessionsMax); }},
+    {"weight", [](const Entry& e, SlotConfig& s) { return e.number(s.weight); }},
+    {"read_write", [](const Entry& e, SlotConfig& s) { return e.boolean(s.read_write); }},
 });
 
 constexpr auto kDeadlineRows = std::to_array<Row<DeadlineConfig>>({
     {"operation_ms",
-     [](const Entry &e, DeadlineConfig &d) { return e.milliseconds(d.operation, config_limits::kOperationMs); }},
+     [](const Entry& e, DeadlineConfig& d) { return e.milliseconds(d.operation, config_limits::kOperationMs); }},
     {"key_generation_ms",
-     [](const Entry &e, DeadlineConfig &d) {
+     [](const Entry& e, DeadlineConfig& d) {
        return e.milliseconds(d.key_generation, config_limits::kKeyGenerationMs);
      }},
 });
 
-Status read_placement(const Entry &entry, PlacementConfig &out) {
+Status read_placement(const Entry& entry, PlacementConfig& out) {
   constexpr std::string_view kAllowed = R"("all", "quorum" or an array of slot names)";
   if (entry.node.is_array()) {
     out.kind = Placement::kSlots;
     return entry.texts(out.slots);
   }
-  const auto *word = entry.node.as_string();
+  const auto* word = entry.node.as_string();
   if (word == nullptr) return entry.refuse_type(kAllowed);
   if (word->get() != "all" && word->get() != "quorum") {
     return entry.refuse(fmt::format("'{}' is not allowed: {}", shown(word->get()), kAllowed));
@@ -229,15 +229,15 @@ Status read_placement(const Entry &entry, PlacementConfig &out) {
 }
 
 constexpr auto kKeysRows = std::to_array<Row<KeysConfig>>({
-    {"placement", [](const Entry &e, KeysConfig &k) { return read_placement(e, k.placement); }},
-    {"quorum", [](const Entry &e, KeysConfig &k) { return e.integer(k.placement.quorum, config_limits::kQuorum); }},
-    {"development_software_keys", [](const Entry &e, KeysConfig &k) { return e.boolean(k.development_software_keys); }},
+    {"placement", [](const Entry& e, KeysConfig& k) { return read_placement(e, k.placement); }},
+    {"quorum", [](const Entry& e, KeysConfig& k) { return e.integer(k.placement.quorum, config_limits::kQuorum); }},
+    {"development_software_keys", [](const Entry& e, KeysConfig& k) { return e.boolean(k.development_software_keys); }},
 });
 
-Status read_modules(const Entry &entry, std::vector<ModuleConfig> &out) {
-  const toml::table *table = entry.node.as_table();
+Status read_modules(const Entry& entry, std::vector<ModuleConfig>& out) {
+  const toml::table* table = entry.node.as_table();
   if (table == nullptr) return entry.refuse_type("write [module.NAME] for each");
-  for (auto &&[name, node] : *table) {
+  for (auto&& [name, node] : *table) {
     ModuleConfig module;
     module.name = name.str();
     if (!node.is_table()) return entry.child(shown(module.name), node).refuse("write [module.NAME] for each module");
@@ -247,10 +247,10 @@ Status read_modules(const Entry &entry, std::vector<ModuleConfig> &out) {
   return {};
 }
 
-Status read_slots(const Entry &entry, std::vector<SlotConfig> &out) {
-  const toml::array *array = entry.node.as_array();
+Status read_slots(const Entry& entry, std::vector<SlotConfig>& out) {
+  const toml::array* array = entry.node.as_array();
   if (array == nullptr) return entry.refuse_type("write [[slot]] for each");
-  for (const toml::node &node : *array) {
+  for (const toml::node& node : *array) {
     SlotConfig slot;
     HSMUX_CHECK(read_table(entry.item(out.size() + 1, node), kSlotRows, slot));
     if (slot.pin && std::holds_alternative<PinFromPrompt>(*slot.pin))
@@ -261,14 +261,14 @@ Status read_slots(const Entry &entry, std::vector<SlotConfig> &out) {
 }
 
 constexpr auto kFileRows = std::to_array<Row<Config>>({
-    {"module", [](const Entry &e, Config &c) { return read_modules(e, c.modules); }},
-    {"slot", [](const Entry &e, Config &c) { return read_slots(e, c.slots); }},
-    {"deadlines", [](const Entry &e, Config &c) { return read_table(e, kDeadlineRows, c.deadlines); }},
-    {"keys", [](const Entry &e, Config &c) { return read_table(e, kKeysRows, c.keys); }},
-    {"algorithms", [](const Entry &e, Config &c) { return e.texts(c.algorithms); }},
+    {"module", [](const Entry& e, Config& c) { return read_modules(e, c.modules); }},
+    {"slot", [](const Entry& e, Config& c) { return read_slots(e, c.slots); }},
+    {"deadlines", [](const Entry& e, Config& c) { return read_table(e, kDeadlineRows, c.deadlines); }},
+    {"keys", [](const Entry& e, Config& c) { return read_table(e, kKeysRows, c.keys); }},
+    {"algorithms", [](const Entry& e, Config& c) { return e.texts(c.algorithms); }},
 });
 
-Status check_dots(std::string_view text, ConfigPlaces &places) {
+Status check_dots(std::string_view text, ConfigPlaces& places) {
   std::uint32_t line = 1;
   while (!text.empty()) {
     const std::string_view row = text.substr(0, text.find('\n'));
@@ -291,10 +291,10 @@ std::string without_quotations(std::string_view message) {
   return std::string(message);
 }
 
-Result<toml::table> parse_toml(std::string_view text, ConfigPlaces &places) {
+Result<toml::table> parse_toml(std::string_view text, ConfigPlaces& places) {
   try {
     return toml::parse(text);
-  } catch (const toml::parse_error &error) {
+  } catch (const toml::parse_error& error) {
     places.note("", error.source().begin.line);
     return places.refuse("",
                          fmt::format("this is not TOML ({}): look for a missing quotation mark or bracket, or a key "
@@ -305,7 +305,7 @@ Result<toml::table> parse_toml(std::string_view text, ConfigPlaces &places) {
 
 } // namespace
 
-Result<Config> read_toml(std::string_view text, ConfigPlaces &places) {
+Result<Config> read_toml(std::string_view text, ConfigPlaces& places) {
   HSMUX_CHECK(check_dots(text, places));
   HSMUX_TRY(const toml::table table, parse_toml(text, places));
   if (table.empty()) return places.refuse("", "it says nothing: give at least one [module.NAME] and one [[slot]]");

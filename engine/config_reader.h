@@ -10,6 +10,6 @@
 namespace hsmux {
 
 // Notes in `places` the line of every key. Errors: kInvalidConfig, never quoting a value that could be a PIN.
-Result<Config> read_toml(std::string_view text, ConfigPlaces &places);
+Result<Config> read_toml(std::string_view text, ConfigPlaces& places);
 
 } // namespace hsmux

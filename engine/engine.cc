@@ -93,12 +93,10 @@ Result<std::size_t> Engine::sign(const SignRequest& request, std::span<std::uint
   HSMUX_CHECK(call.admitted);
   const AlgorithmSpec& spec = spec_of(request.algorithm);
   const Deadline deadline = core_->deadline_of(request.options);
-  HSMUX_TRY(const Core::Target target,
-            core_->target(request.key, spec, Operation::kSign, request.options, deadline));
+  HSMUX_TRY(const Core::Target target, core_->target(request.key, spec, Operation::kSign, request.options, deadline));
   HSMUX_CHECK(check_room(signature_bytes_max(spec), out.size()));
   HSMUX_TRY(const Digested digested, Digested::of(spec, request.message, request.prehashed));
-  const SignInput input{
-      .message = request.message, .digest = digested.view(), .has_message = !request.prehashed};
+  const SignInput input{.message = request.message, .digest = digested.view(), .has_message = !request.prehashed};
   const auto attempt = [&](const RecipeSpec& recipe, const Quirks&, Session& session, ObjectHandle handle) {
     return run_sign(recipe, session, handle, input, out);
   };
@@ -228,8 +226,9 @@ Result<KeyInfo> Engine::generate(const GenerateRequest& request) {
   HSMUX_CHECK(call.admitted);
   Result<KeyInfo> info = core_->management.generate(request, core_->generation_deadline(request.options));
   if (info && info->software_key) {
-    core_->log(LogLevel::kWarning, fmt::format("key '{}' (id {}) was made in software and imported: for development only",
-                                               info->label, info->id));
+    core_->log(
+        LogLevel::kWarning,
+        fmt::format("key '{}' (id {}) was made in software and imported: for development only", info->label, info->id));
   }
   return info;
 }

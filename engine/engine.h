@@ -1,5 +1,6 @@
-// hsmux's front door: keys by name, spread over the configured slots. Blocking calls on the caller's thread; any number of
-// threads. While a module's own call runs it is not interrupted: a deadline bounds waiting and retries, not the vendor's code.
+// hsmux's front door: keys by name, spread over the configured slots. Blocking calls on the caller's thread; any number
+// of threads. While a module's own call runs it is not interrupted: a deadline bounds waiting and retries, not the
+// vendor's code.
 #pragma once
 
 #include <functional>
@@ -36,8 +37,8 @@ public:
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Results go into `out`, which must have room for the largest possible result (output_bytes_max); the number of bytes is
-  // returned. The forms without `out` allocate.
+  // Results go into `out`, which must have room for the largest possible result (output_bytes_max); the number of bytes
+  // is returned. The forms without `out` allocate.
   Result<std::size_t> sign(const SignRequest& request, std::span<std::uint8_t> out);
   Result<Bytes> sign(const SignRequest& request);
   Result<std::size_t> decrypt(const DecryptRequest& request, std::span<std::uint8_t> out);
@@ -60,8 +61,8 @@ public:
   Result<bool> exists(KeyName name, const RequestOptions& options = {});
   Result<KeyInfo> delete_key(KeyName name, const RequestOptions& options = {});
 
-  // The token against OpenSSL with a key that both know, imported for a moment (mechanisms/cross_check.h). Error::call tells a
-  // refused import (Call::kCreateObject) from a failing operation. kUnsupported: the slot has no recipe.
+  // The token against OpenSSL with a key that both know, imported for a moment (mechanisms/cross_check.h). Error::call
+  // tells a refused import (Call::kCreateObject) from a failing operation. kUnsupported: the slot has no recipe.
   Status cross_check(Algorithm algorithm, const RequestOptions& options);
 
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
@@ -69,8 +70,8 @@ public:
   // An operator says that the PIN of a slot is right now.
   Status unlatch(std::string_view slot);
 
-  // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when some did not end: they
-  // and all that they touch are left behind. Later calls end with kClosed. The destructor closes with 5 s.
+  // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when some did not
+  // end: they and all that they touch are left behind. Later calls end with kClosed. The destructor closes with 5 s.
   bool close(Deadline deadline);
 
 private:

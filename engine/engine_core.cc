@@ -47,9 +47,10 @@ Status check_kind(const Key& key, const AlgorithmSpec& spec) {
                             key.info.id, key.info.kind, spec.name, key_kind_name(spec.key)));
   }
   if (!key_bits_allowed(spec, key.info.bits)) {
-    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) has {} bits, and {} takes {} to {} in steps of {}",
-                                                     key.info.label, key.info.id, key.info.bits, spec.name,
-                                                     spec.key_bits_min, spec.key_bits_max, spec.key_bits_step));
+    return fail(ErrorKind::kKeyUnusable,
+                fmt::format("key '{}' (id {}) has {} bits, and {} takes {} to {} in steps of {}", key.info.label,
+                            key.info.id, key.info.bits, spec.name, spec.key_bits_min, spec.key_bits_max,
+                            spec.key_bits_step));
   }
   return {};
 }
@@ -64,7 +65,8 @@ Engine::Core::Call::Call(Core& core) : core_(core) {
   }
   core.active.fetch_add(1);
   counted_ = true;
-  if (core.closed) [[unlikely]] admitted = fail(ErrorKind::kClosed, "the engine is closed");
+  if (core.closed) [[unlikely]]
+    admitted = fail(ErrorKind::kClosed, "the engine is closed");
 }
 
 Engine::Core::Call::~Call() {
@@ -91,13 +93,12 @@ Status Engine::Core::open() {
     if (module == config.modules.end()) {
       return fail(ErrorKind::kInvalidConfig, fmt::format("slot {}: no module '{}'", slot.name, slot.module));
     }
-    HSMUX_TRY(std::shared_ptr<Module> loaded,
-              Module::load({.name = module->name,
-                            .path = module->path,
-                            .environment = module->environment,
-                            .init_args = module->init_args,
-                            .init_timeout = module->init_timeout,
-                            .set_environment = options.set_module_environment}));
+    HSMUX_TRY(std::shared_ptr<Module> loaded, Module::load({.name = module->name,
+                                                            .path = module->path,
+                                                            .environment = module->environment,
+                                                            .init_args = module->init_args,
+                                                            .init_timeout = module->init_timeout,
+                                                            .set_environment = options.set_module_environment}));
     modules.push_back(std::move(loaded));
   }
   HSMUX_CHECK(connect(std::move(modules)));
@@ -113,8 +114,9 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
     std::vector<std::jthread> openers;
     for (std::size_t i = 0; i < config.slots.size(); ++i) {
       openers.emplace_back([&, i] {
-        opened[i] = Slot::open(slot_options(config.slots[i]), modules[i], options.events,
-                               [this, i] { group.router.capacity_freed(i); }, deadline, false);
+        opened[i] = Slot::open(
+            slot_options(config.slots[i]), modules[i], options.events, [this, i] { group.router.capacity_freed(i); },
+            deadline, false);
       });
     }
   }
@@ -137,8 +139,8 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
     log(LogLevel::kWarning, why->text());
     if (!first) first = std::move(why);
   }
-  const std::size_t needed = options.slots_at_start_min == 0 ? group.slots.size()
-                                                             : std::min(options.slots_at_start_min, group.slots.size());
+  const std::size_t needed =
+      options.slots_at_start_min == 0 ? group.slots.size() : std::min(options.slots_at_start_min, group.slots.size());
   if (ready < needed) return fail(std::move(*first));
   return {};
 }
@@ -181,9 +183,8 @@ Result<Engine::Core::Target> Engine::Core::target(KeyName name, const AlgorithmS
     HSMUX_TRY(const std::size_t only, group.find(options_.slot));
     slots &= slot_bit(only);
     if (slots == 0) {
-      return fail(ErrorKind::kKeyNotFound,
-                  fmt::format("slot {} does not hold key '{}'; it is in {}", options_.slot, name,
-                              fmt::join(key->info.slots, ", ")));
+      return fail(ErrorKind::kKeyNotFound, fmt::format("slot {} does not hold key '{}'; it is in {}", options_.slot,
+                                                       name, fmt::join(key->info.slots, ", ")));
     }
   }
   return Target{std::move(key), slots};
@@ -193,8 +194,8 @@ Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec,
   HSMUX_TRY(const std::shared_ptr<const Key> key, index.find(name, deadline_of(options_)));
   if (spec != nullptr) HSMUX_CHECK(check_kind(*key, *spec));
   if (key->object_class == ObjectClass::kSecretKey) {
-    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' is a secret key ({}) and has no public half",
-                                                     key->info.label, key->info.kind));
+    return fail(ErrorKind::kKeyUnusable,
+                fmt::format("key '{}' is a secret key ({}) and has no public half", key->info.label, key->info.kind));
   }
   if (!key->spki) {
     return fail(ErrorKind::kKeyUnusable,

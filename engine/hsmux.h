@@ -1,19 +1,23 @@
 /* hsmux for C and everything that can call C: keys by name, spread over the slots of several HSMs.
  *
  * Conventions
- *  1. Ownership never crosses the boundary: handles are opaque, every buffer and struct belongs to the caller, and what a callback is
- *     given is valid until it returns.
- *  2. Every struct begins with struct_size, which the caller sets (HSMUX_INIT does). A smaller, older struct is accepted: what it lacks
- *     counts as zero. A larger, newer one is accepted when all that this version does not know is zero.
+ *  1. Ownership never crosses the boundary: handles are opaque, every buffer and struct belongs to the caller, and what
+ * a callback is given is valid until it returns.
+ *  2. Every struct begins with struct_size, which the caller sets (HSMUX_INIT does). A smaller, older struct is
+ * accepted: what it lacks counts as zero. A larger, newer one is accepted when all that this version does not know is
+ * zero.
  *  3. Output buffers have an in/out length: the room in, the bytes written out. With too little room the answer is
- *     HSMUX_BUFFER_TOO_SMALL, the length says what is needed, and the HSM was not asked. hsmux_output_bytes_max tells it in advance.
- *  4. Strings are UTF-8 and end with NUL. A NULL string means "not given"; a NULL pointer with a length of 0 is empty data.
- *  5. Times are in milliseconds; 0 is the configuration's default; negative is an error. A time-out bounds waiting and retries, not a call
- *     that the vendor's module is in the middle of.
+ *     HSMUX_BUFFER_TOO_SMALL, the length says what is needed, and the HSM was not asked. hsmux_output_bytes_max tells
+ * it in advance.
+ *  4. Strings are UTF-8 and end with NUL. A NULL string means "not given"; a NULL pointer with a length of 0 is empty
+ * data.
+ *  5. Times are in milliseconds; 0 is the configuration's default; negative is an error. A time-out bounds waiting and
+ * retries, not a call that the vendor's module is in the middle of.
  *  6. Every function may be called from any thread at any time, except on an engine that is being or has been closed.
- *  7. Functions return an hsmux_status; `error`, which may be NULL, gets the details. A failed call has changed nothing, except where it says
- *     so. No C++ exception leaves a function.
- *  8. No callback runs inside the call that registered it, none holds a lock of ours, and none may call back into the engine.
+ *  7. Functions return an hsmux_status; `error`, which may be NULL, gets the details. A failed call has changed
+ * nothing, except where it says so. No C++ exception leaves a function.
+ *  8. No callback runs inside the call that registered it, none holds a lock of ours, and none may call back into the
+ * engine.
  *  9. PINs are never passed here: the configuration says where they come from.
  */
 #ifndef HSMUX_H
@@ -36,28 +40,28 @@ extern "C" {
 /* Grows when something that exists changes its meaning; additions do not change it. */
 #define HSMUX_ABI_VERSION 1
 HSMUX_API uint32_t hsmux_abi_version(void);
-HSMUX_API const char *hsmux_version(void); /* "0.1.0" */
+HSMUX_API const char* hsmux_version(void); /* "0.1.0" */
 
 /* Zeroes a struct and sets its struct_size. */
 #define HSMUX_INIT(pointer) (memset((pointer), 0, sizeof *(pointer)), (pointer)->struct_size = sizeof *(pointer))
 
 typedef enum hsmux_status {
   HSMUX_OK = 0,
-  HSMUX_INVALID_ARGUMENT = 1,  /* the caller's input is wrong */
-  HSMUX_INVALID_CONFIG = 2,    /* the message names file, line and key */
+  HSMUX_INVALID_ARGUMENT = 1, /* the caller's input is wrong */
+  HSMUX_INVALID_CONFIG = 2,   /* the message names file, line and key */
   HSMUX_KEY_NOT_FOUND = 3,
-  HSMUX_KEY_AMBIGUOUS = 4,     /* the message lists the candidates */
-  HSMUX_KEY_UNUSABLE = 5,      /* wrong type, purpose not permitted, replicas that differ */
-  HSMUX_UNSUPPORTED = 6,       /* the token or this version does not do it */
-  HSMUX_DECRYPT_FAILED = 7,    /* deliberately without any detail */
+  HSMUX_KEY_AMBIGUOUS = 4,  /* the message lists the candidates */
+  HSMUX_KEY_UNUSABLE = 5,   /* wrong type, purpose not permitted, replicas that differ */
+  HSMUX_UNSUPPORTED = 6,    /* the token or this version does not do it */
+  HSMUX_DECRYPT_FAILED = 7, /* deliberately without any detail */
   HSMUX_SIGNATURE_INVALID = 8,
-  HSMUX_CREDENTIALS = 9,       /* PIN wrong, locked, or withheld to save the token's tries */
+  HSMUX_CREDENTIALS = 9, /* PIN wrong, locked, or withheld to save the token's tries */
   HSMUX_TIMEOUT = 10,
   HSMUX_OVERLOADED = 11,
-  HSMUX_UNAVAILABLE = 12,      /* slot, token or session lost */
-  HSMUX_DEVICE = 13,           /* the HSM or its module failed */
-  HSMUX_MODULE = 14,           /* the module cannot be loaded */
-  HSMUX_FORKED = 15,           /* a child process uses its parent's engine */
+  HSMUX_UNAVAILABLE = 12, /* slot, token or session lost */
+  HSMUX_DEVICE = 13,      /* the HSM or its module failed */
+  HSMUX_MODULE = 14,      /* the module cannot be loaded */
+  HSMUX_FORKED = 15,      /* a child process uses its parent's engine */
   HSMUX_CLOSED = 16,
   HSMUX_INTERNAL = 17,
   HSMUX_CONFLICT = 18,
@@ -66,7 +70,7 @@ typedef enum hsmux_status {
 } hsmux_status;
 
 /* "key-not-found"; never NULL. */
-HSMUX_API const char *hsmux_status_name(hsmux_status status);
+HSMUX_API const char* hsmux_status_name(hsmux_status status);
 
 typedef struct hsmux_error {
   size_t struct_size;
@@ -83,48 +87,49 @@ typedef struct hsmux_engine hsmux_engine;
 /* --- Opening and closing --- */
 
 typedef enum hsmux_log_level { HSMUX_DEBUG = 0, HSMUX_INFO = 1, HSMUX_WARNING = 2, HSMUX_ERROR = 3 } hsmux_log_level;
-typedef void (*hsmux_log_callback)(void *context, hsmux_log_level level, const char *text);
+typedef void (*hsmux_log_callback)(void* context, hsmux_log_level level, const char* text);
 
 typedef struct hsmux_event {
   size_t struct_size;
-  int32_t kind;         /* in the order of EventKind in metrics/events.h */
+  int32_t kind; /* in the order of EventKind in metrics/events.h */
   uint64_t ck_rv;
   uint64_t duration_ns; /* of the module's call, where one is concerned */
-  const char *slot;     /* never NULL; empty when none */
-  const char *call;
-  const char *algorithm;
+  const char* slot;     /* never NULL; empty when none */
+  const char* call;
+  const char* algorithm;
 } hsmux_event;
-typedef void (*hsmux_event_callback)(void *context, const hsmux_event *event);
+typedef void (*hsmux_event_callback)(void* context, const hsmux_event* event);
 
 typedef struct hsmux_open_options {
   size_t struct_size;
-  const char *config_path;      /* either a TOML file, */
-  const char *config_text;      /* or its text, */
-  const char *config_folder;    /* with the folder that relative paths in it start from (default ".") */
+  const char* config_path;        /* either a TOML file, */
+  const char* config_text;        /* or its text, */
+  const char* config_folder;      /* with the folder that relative paths in it start from (default ".") */
   int32_t set_module_environment; /* 1: may call setenv(): only in a program without other threads yet */
-  uint32_t slots_at_start_min;  /* how many slots must be ready; 0 = all */
-  int64_t connect_timeout_ms;   /* 0 = 30 s */
+  uint32_t slots_at_start_min;    /* how many slots must be ready; 0 = all */
+  int64_t connect_timeout_ms;     /* 0 = 30 s */
   hsmux_log_callback log;
-  void *log_context;
+  void* log_context;
   hsmux_event_callback event;
-  void *event_context;
+  void* event_context;
 } hsmux_open_options;
 
-HSMUX_API hsmux_status hsmux_open(const hsmux_open_options *options, hsmux_engine **engine, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engine** engine, hsmux_error* error);
 
-/* Ends the engine and frees the handle (NULL is fine). Waiting requests end with HSMUX_CLOSED; running ones get `timeout_ms` (0 = 5 s).
- * HSMUX_TIMEOUT: some did not end; they and what they use are left behind, the handle is gone all the same. */
-HSMUX_API hsmux_status hsmux_close(hsmux_engine *engine, int64_t timeout_ms);
+/* Ends the engine and frees the handle (NULL is fine). Waiting requests end with HSMUX_CLOSED; running ones get
+ * `timeout_ms` (0 = 5 s). HSMUX_TIMEOUT: some did not end; they and what they use are left behind, the handle is gone
+ * all the same. */
+HSMUX_API hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms);
 
 /* --- Cryptography --- */
-/* key: a label, "id:HEX" (CKA_ID), or an RFC 7512 URI. algorithm: "ecdsa-p256-sha256", "rsa-oaep-sha256", "aes-256-gcm".
- * slot: only this slot; NULL = any that holds the key. */
+/* key: a label, "id:HEX" (CKA_ID), or an RFC 7512 URI. algorithm: "ecdsa-p256-sha256", "rsa-oaep-sha256",
+ * "aes-256-gcm". slot: only this slot; NULL = any that holds the key. */
 
 typedef struct hsmux_sign_request {
   size_t struct_size;
   const char *key, *algorithm, *slot;
   int64_t timeout_ms;
-  const uint8_t *data;
+  const uint8_t* data;
   size_t data_bytes;
   int32_t prehashed; /* 1: data is the digest */
 } hsmux_sign_request;
@@ -133,10 +138,10 @@ typedef struct hsmux_verify_request { /* on this host, with the public key */
   size_t struct_size;
   const char *key, *algorithm, *slot;
   int64_t timeout_ms;
-  const uint8_t *data;
+  const uint8_t* data;
   size_t data_bytes;
   int32_t prehashed;
-  const uint8_t *signature;
+  const uint8_t* signature;
   size_t signature_bytes;
 } hsmux_verify_request;
 
@@ -144,104 +149,107 @@ typedef struct hsmux_cipher_request {
   size_t struct_size;
   const char *key, *algorithm, *slot;
   int64_t timeout_ms;
-  const uint8_t *data; /* plaintext to encrypt; ciphertext or envelope to decrypt */
+  const uint8_t* data; /* plaintext to encrypt; ciphertext or envelope to decrypt */
   size_t data_bytes;
-  const uint8_t *aad; /* AES-GCM only */
+  const uint8_t* aad; /* AES-GCM only */
   size_t aad_bytes;
-  const uint8_t *bound_to; /* AES-GCM decryption: the CKA_ID in the envelope, where it is not the key's */
+  const uint8_t* bound_to; /* AES-GCM decryption: the CKA_ID in the envelope, where it is not the key's */
   size_t bound_to_bytes;
 } hsmux_cipher_request;
 
 /* ECDSA signatures are DER. */
-HSMUX_API hsmux_status hsmux_sign(hsmux_engine *engine, const hsmux_sign_request *request, uint8_t *out, size_t *out_bytes,
-                                  hsmux_error *error);
-HSMUX_API hsmux_status hsmux_verify(hsmux_engine *engine, const hsmux_verify_request *request, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_encrypt(hsmux_engine *engine, const hsmux_cipher_request *request, uint8_t *out,
-                                     size_t *out_bytes, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_decrypt(hsmux_engine *engine, const hsmux_cipher_request *request, uint8_t *out,
-                                     size_t *out_bytes, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_sign(hsmux_engine* engine, const hsmux_sign_request* request, uint8_t* out,
+                                  size_t* out_bytes, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_verify(hsmux_engine* engine, const hsmux_verify_request* request, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_encrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out,
+                                     size_t* out_bytes, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_decrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out,
+                                     size_t* out_bytes, hsmux_error* error);
 /* At most 65536 bytes from an HSM's generator. */
-HSMUX_API hsmux_status hsmux_random(hsmux_engine *engine, const char *slot, int64_t timeout_ms, uint8_t *out,
-                                    size_t out_bytes, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_random(hsmux_engine* engine, const char* slot, int64_t timeout_ms, uint8_t* out,
+                                    size_t out_bytes, hsmux_error* error);
 
 typedef enum hsmux_operation { HSMUX_SIGN = 0, HSMUX_DECRYPT = 1, HSMUX_ENCRYPT = 2 } hsmux_operation;
 /* Room that is always enough; 0 for an unknown algorithm or operation. */
-HSMUX_API size_t hsmux_output_bytes_max(const char *algorithm, hsmux_operation operation, size_t input_bytes);
+HSMUX_API size_t hsmux_output_bytes_max(const char* algorithm, hsmux_operation operation, size_t input_bytes);
 
 /* --- Keys --- */
 
 typedef struct hsmux_key_info {
   size_t struct_size;
-  char id[132];     /* hex of CKA_ID */
+  char id[132]; /* hex of CKA_ID */
   char label[304];
-  char kind[32];    /* "ec-p256", "rsa", "aes-256", or what else the token says */
+  char kind[32]; /* "ec-p256", "rsa", "aes-256", or what else the token says */
   uint32_t bits;
   int32_t signs, decrypts, encrypts;
   int32_t sensitive, extractable;
   int32_t software_key; /* made on the host by this call: for development only */
-  char slots[2112]; /* names of the slots that hold it, with commas */
+  char slots[2112];     /* names of the slots that hold it, with commas */
 } hsmux_key_info;
 
 typedef struct hsmux_generate_request {
   size_t struct_size;
   const char *label, *algorithm;
-  uint32_t bits;       /* 0 = the algorithm's default */
-  const char *slots;   /* "all", "quorum:N", or names with commas; NULL = the configuration's placement */
+  uint32_t bits;        /* 0 = the algorithm's default */
+  const char* slots;    /* "all", "quorum:N", or names with commas; NULL = the configuration's placement */
   int32_t software_key; /* 1: development only */
   int64_t timeout_ms;
 } hsmux_generate_request;
 
-HSMUX_API hsmux_status hsmux_key_generate(hsmux_engine *engine, const hsmux_generate_request *request,
-                                          hsmux_key_info *info, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_key_find(hsmux_engine *engine, const char *key, int64_t timeout_ms, hsmux_key_info *info,
-                                      hsmux_error *error);
+HSMUX_API hsmux_status hsmux_key_generate(hsmux_engine* engine, const hsmux_generate_request* request,
+                                          hsmux_key_info* info, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_key_find(hsmux_engine* engine, const char* key, int64_t timeout_ms, hsmux_key_info* info,
+                                      hsmux_error* error);
 /* Calls `visit` once per key, on this thread, after the listing is complete. label: NULL = all. */
-typedef void (*hsmux_key_visitor)(void *context, const hsmux_key_info *info);
-HSMUX_API hsmux_status hsmux_keys_list(hsmux_engine *engine, const char *label, int64_t timeout_ms,
-                                       hsmux_key_visitor visit, void *context, hsmux_error *error);
+typedef void (*hsmux_key_visitor)(void* context, const hsmux_key_info* info);
+HSMUX_API hsmux_status hsmux_keys_list(hsmux_engine* engine, const char* label, int64_t timeout_ms,
+                                       hsmux_key_visitor visit, void* context, hsmux_error* error);
 /* DER SubjectPublicKeyInfo. */
-HSMUX_API hsmux_status hsmux_key_public(hsmux_engine *engine, const char *key, int64_t timeout_ms, uint8_t *out,
-                                        size_t *out_bytes, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_key_public(hsmux_engine* engine, const char* key, int64_t timeout_ms, uint8_t* out,
+                                        size_t* out_bytes, hsmux_error* error);
 /* HSMUX_OK and *exists 0 or 1. */
-HSMUX_API hsmux_status hsmux_key_exists(hsmux_engine *engine, const char *key, int64_t timeout_ms, int32_t *exists,
-                                        hsmux_error *error);
+HSMUX_API hsmux_status hsmux_key_exists(hsmux_engine* engine, const char* key, int64_t timeout_ms, int32_t* exists,
+                                        hsmux_error* error);
 /* Every replica. On failure the message says where the key remains. */
-HSMUX_API hsmux_status hsmux_key_delete(hsmux_engine *engine, const char *key, int64_t timeout_ms, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_key_delete(hsmux_engine* engine, const char* key, int64_t timeout_ms, hsmux_error* error);
 
 /* An operator says that the PIN of a slot is right now: one more try is made. */
-HSMUX_API hsmux_status hsmux_slot_unlatch(hsmux_engine *engine, const char *slot, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot, hsmux_error* error);
 
 /* --- Asynchronous forms --- */
 /* NOT IN THIS VERSION: they check nothing and answer HSMUX_UNSUPPORTED at once, and the completion is never called.
  *
- * As designed: inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the engine, never inside
- * the call; `result` is what the blocking form writes to its buffer (keys: the public key's DER for hsmux_submit_key_public, NULL
- * otherwise) and `info` the key concerned, or NULL. On any other answer `done` never runs. */
-typedef void (*hsmux_completion)(void *context, hsmux_status status, const uint8_t *result, size_t result_bytes,
-                                 const hsmux_key_info *info, const hsmux_error *error);
+ * As designed: inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the
+ * engine, never inside the call; `result` is what the blocking form writes to its buffer (keys: the public key's DER
+ * for hsmux_submit_key_public, NULL otherwise) and `info` the key concerned, or NULL. On any other answer `done` never
+ * runs. */
+typedef void (*hsmux_completion)(void* context, hsmux_status status, const uint8_t* result, size_t result_bytes,
+                                 const hsmux_key_info* info, const hsmux_error* error);
 typedef uint64_t hsmux_job; /* 0 is none */
 
-HSMUX_API hsmux_status hsmux_submit_sign(hsmux_engine *engine, const hsmux_sign_request *request, hsmux_completion done,
-                                         void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_verify(hsmux_engine *engine, const hsmux_verify_request *request,
-                                           hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_encrypt(hsmux_engine *engine, const hsmux_cipher_request *request,
-                                            hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_decrypt(hsmux_engine *engine, const hsmux_cipher_request *request,
-                                            hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_random(hsmux_engine *engine, const char *slot, int64_t timeout_ms, size_t bytes,
-                                           hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_key_generate(hsmux_engine *engine, const hsmux_generate_request *request,
-                                                 hsmux_completion done, void *context, hsmux_job *job,
-                                                 hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_key_find(hsmux_engine *engine, const char *key, int64_t timeout_ms,
-                                             hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_key_public(hsmux_engine *engine, const char *key, int64_t timeout_ms,
-                                               hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
-HSMUX_API hsmux_status hsmux_submit_key_delete(hsmux_engine *engine, const char *key, int64_t timeout_ms,
-                                               hsmux_completion done, void *context, hsmux_job *job, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_submit_sign(hsmux_engine* engine, const hsmux_sign_request* request, hsmux_completion done,
+                                         void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_verify(hsmux_engine* engine, const hsmux_verify_request* request,
+                                           hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_encrypt(hsmux_engine* engine, const hsmux_cipher_request* request,
+                                            hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_decrypt(hsmux_engine* engine, const hsmux_cipher_request* request,
+                                            hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_random(hsmux_engine* engine, const char* slot, int64_t timeout_ms, size_t bytes,
+                                           hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_key_generate(hsmux_engine* engine, const hsmux_generate_request* request,
+                                                 hsmux_completion done, void* context, hsmux_job* job,
+                                                 hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_key_find(hsmux_engine* engine, const char* key, int64_t timeout_ms,
+                                             hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_key_public(hsmux_engine* engine, const char* key, int64_t timeout_ms,
+                                               hsmux_completion done, void* context, hsmux_job* job,
+                                               hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_key_delete(hsmux_engine* engine, const char* key, int64_t timeout_ms,
+                                               hsmux_completion done, void* context, hsmux_job* job,
+                                               hsmux_error* error);
 /* Cancels what has not started: its completion runs with HSMUX_CLOSED. HSMUX_CONFLICT: it has started or ended. */
-HSMUX_API hsmux_status hsmux_cancel(hsmux_engine *engine, hsmux_job job, hsmux_error *error);
+HSMUX_API hsmux_status hsmux_cancel(hsmux_engine* engine, hsmux_job job, hsmux_error* error);
 
 #ifdef __cplusplus
 }

@@ -156,12 +156,12 @@ Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* be
   key->kind = found.object.kind;
   key->slots = found.slots;
   if (key->id.empty() || key->id.size() > kKeyIdBytesMax) {
-    return fail(unusable(*key, fmt::format("hsmux needs a CKA_ID of 1 to {} bytes; set one with the vendor's tool",
-                                           kKeyIdBytesMax)));
+    return fail(unusable(
+        *key, fmt::format("hsmux needs a CKA_ID of 1 to {} bytes; set one with the vendor's tool", kKeyIdBytesMax)));
   }
   if (found.twice_in_a_slot) {
-    return fail(ErrorKind::kKeyAmbiguous, fmt::format("'{}': two objects of one slot share the id {}", name,
-                                                      key->info.id));
+    return fail(ErrorKind::kKeyAmbiguous,
+                fmt::format("'{}': two objects of one slot share the id {}", name, key->info.id));
   }
   if (key->object_class == ObjectClass::kPrivateKey) {
     HSMUX_CHECK(add_public_half(*key, found.slots, deadline));
@@ -185,7 +185,8 @@ Status KeyIndex::add_public_half(Key& key, SlotSet slots, Deadline deadline) {
                 return std::optional<Bytes>(std::move(read));
               }));
     if (!spki) return {};
-    if (!key.spki) key.spki = std::move(spki);
+    if (!key.spki)
+      key.spki = std::move(spki);
     else if (*key.spki != *spki) {
       return fail(unusable(key, fmt::format("its replicas differ: the public key in slot {} is another one than in the "
                                             "slots before it; one id must be one key everywhere",
@@ -220,7 +221,8 @@ Status KeyIndex::compare_secret_replicas(const Key& key, SlotSet slots, Deadline
       if (size && std::ranges::equal(std::span(opened).first(*size), block)) return {};
       if (!size && size.error().kind != ErrorKind::kDecryptFailed) return fail(size.error());
       return fail(unusable(key, fmt::format("its replicas differ: slot {} does not decrypt what another slot encrypts; "
-                                            "one id must be one key everywhere", group_.slots[slot]->name())));
+                                            "one id must be one key everywhere",
+                                            group_.slots[slot]->name())));
     });
   });
 }

@@ -1,4 +1,5 @@
-// Keys by name, found once and remembered: which slots hold a replica, and that the replicas are the same key. Thread-safe.
+// Keys by name, found once and remembered: which slots hold a replica, and that the replicas are the same key.
+// Thread-safe.
 #pragma once
 
 #include <oneapi/tbb/concurrent_hash_map.h>
@@ -65,8 +66,8 @@ private:
   tbb::concurrent_hash_map<std::string, std::shared_ptr<GcmUsage>> usages_;
 };
 
-// Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the slots
-// that hold it.
+// Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the
+// slots that hold it.
 struct FoundKey {
   KeyObject object; // as the first slot shows it
   SlotSet slots = 0;

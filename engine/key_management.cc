@@ -42,8 +42,8 @@ Result<KeyManagement::Chosen> KeyManagement::choose(const GenerateRequest& reque
   case Placement::kAll: break;
   case Placement::kQuorum:
     if (placement.quorum == 0 || placement.quorum > chosen.slots.size()) {
-      return fail(ErrorKind::kInvalidArgument, fmt::format("quorum {} is not possible with {} slots",
-                                                           placement.quorum, chosen.slots.size()));
+      return fail(ErrorKind::kInvalidArgument,
+                  fmt::format("quorum {} is not possible with {} slots", placement.quorum, chosen.slots.size()));
     }
     chosen.needed = placement.quorum;
     break;
@@ -63,8 +63,8 @@ Result<KeyManagement::Chosen> KeyManagement::choose(const GenerateRequest& reque
       const SlotStats stats = group_.slots[slot]->stats();
       return fail(ErrorKind::kUnavailable,
                   fmt::format("slot {} is {} and every chosen slot must get the key; nothing was made{}{}",
-                              group_.slots[slot]->name(), slot_state_name(stats.state),
-                              stats.last_error ? ": " : "", stats.last_error ? stats.last_error->text() : ""),
+                              group_.slots[slot]->name(), slot_state_name(stats.state), stats.last_error ? ": " : "",
+                              stats.last_error ? stats.last_error->text() : ""),
                   Retry::kLater);
     }
   }
@@ -106,8 +106,7 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
                              removed.error().text());
     }
   }
-  Error error = failure ? *failure
-                        : make_error(ErrorKind::kUnavailable, "too few slots are up", Retry::kLater);
+  Error error = failure ? *failure : make_error(ErrorKind::kUnavailable, "too few slots are up", Retry::kLater);
   error.message += fmt::format(" (the key was made in {} of the {} slots it needs and removed again{})", count,
                                chosen.needed, remains);
   return fail(std::move(error));
@@ -121,10 +120,11 @@ Result<KeyInfo> KeyManagement::generate(const GenerateRequest& request, Deadline
 
   const bool software = request.software_key || (chosen.needed > 1 && config_.development_software_keys);
   if (chosen.needed > 1 && !software) {
-    return fail(ErrorKind::kUnsupported,
-                "the same key in several slots needs replication, which this version does not have yet: place it in one "
-                "slot and clone it with the vendor's tool; for development only, a key made in software "
-                "(development_software_keys, --software-key) can be imported into all of them");
+    return fail(
+        ErrorKind::kUnsupported,
+        "the same key in several slots needs replication, which this version does not have yet: place it in one "
+        "slot and clone it with the vendor's tool; for development only, a key made in software "
+        "(development_software_keys, --software-key) can be imported into all of them");
   }
   std::array<std::uint8_t, kNewIdBytes> id{};
   HSMUX_CHECK(random_bytes(id));
@@ -163,8 +163,7 @@ Result<std::vector<KeyInfo>> KeyManagement::list(std::string_view name, std::str
 }
 
 Status KeyManagement::destroy_in(std::size_t slot, ByteView id, Deadline deadline) {
-  for (const ObjectClass object_class :
-       {ObjectClass::kPrivateKey, ObjectClass::kSecretKey, ObjectClass::kPublicKey}) {
+  for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey, ObjectClass::kPublicKey}) {
     HSMUX_CHECK(group_.with_session(slot, deadline, [&](Lease& lease) -> Status {
       HSMUX_TRY(const std::vector<ObjectHandle> handles, lease->find(key_template_by_id(object_class, id)));
       for (const ObjectHandle handle : handles) HSMUX_CHECK(lease->destroy(handle));
@@ -180,7 +179,8 @@ Result<KeyInfo> KeyManagement::remove(KeyName name, Deadline deadline) {
   if (away != 0) {
     return fail(ErrorKind::kUnavailable,
                 fmt::format("slot {} is down and may hold a replica that would remain; nothing was deleted",
-                            fmt::join(group_.names(away), ", ")), Retry::kLater);
+                            fmt::join(group_.names(away), ", ")),
+                Retry::kLater);
   }
   // Not through the index: a key whose replicas differ must be deletable, by its id.
   HSMUX_TRY(const KeyQuery query, parse_key_name(name));
@@ -189,11 +189,12 @@ Result<KeyInfo> KeyManagement::remove(KeyName name, Deadline deadline) {
   if (keys.size() > 1) {
     std::vector<std::string> ids;
     for (const FoundKey& key : keys) ids.push_back("id:" + to_hex(key.object.id));
-    return fail(ErrorKind::kKeyAmbiguous, fmt::format("'{}' fits {} keys; nothing was deleted; name one by id: {}", name,
-                                                      keys.size(), fmt::join(ids, ", ")));
+    return fail(ErrorKind::kKeyAmbiguous, fmt::format("'{}' fits {} keys; nothing was deleted; name one by id: {}",
+                                                      name, keys.size(), fmt::join(ids, ", ")));
   }
   const FoundKey& key = keys.front();
-  if (key.object.id.empty()) return fail(ErrorKind::kKeyUnusable, "the key has no CKA_ID; delete it with the vendor's tool");
+  if (key.object.id.empty())
+    return fail(ErrorKind::kKeyUnusable, "the key has no CKA_ID; delete it with the vendor's tool");
 
   std::vector<std::string> remaining;
   std::optional<Error> failure;

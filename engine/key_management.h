@@ -1,4 +1,5 @@
-// Making, listing and deleting keys over the slots. Never repeated blindly: a lost answer may have made a key. Thread-safe.
+// Making, listing and deleting keys over the slots. Never repeated blindly: a lost answer may have made a key.
+// Thread-safe.
 #pragma once
 
 #include <functional>
@@ -20,7 +21,8 @@ public:
   Result<KeyInfo> generate(const GenerateRequest& request, Deadline deadline);
   // All keys, or those that the query fits. `slot` may be empty.
   Result<std::vector<KeyInfo>> list(std::string_view name, std::string_view slot, Deadline deadline);
-  // Every replica and its public half. Refused, changing nothing, while a configured slot is down: a replica may be there.
+  // Every replica and its public half. Refused, changing nothing, while a configured slot is down: a replica may be
+  // there.
   Result<KeyInfo> remove(KeyName name, Deadline deadline);
 
 private:

@@ -1,5 +1,5 @@
-// What callers ask of the engine, and what they get: plain values. Views belong to the caller and must stay valid until the
-// blocking call returns.
+// What callers ask of the engine, and what they get: plain values. Views belong to the caller and must stay valid until
+// the blocking call returns.
 #pragma once
 
 #include <optional>
@@ -63,7 +63,7 @@ struct DecryptRequest {
 struct GenerateRequest {
   std::string_view label; // 1 to 300 bytes of UTF-8; need not be unique
   Algorithm algorithm{};
-  std::uint32_t bits = 0;                  // 0: the algorithm's default
+  std::uint32_t bits = 0;                   // 0: the algorithm's default
   std::optional<PlacementConfig> placement; // absent: the configuration's
   // Development only: make the key on the host and import it, so that several slots get the same key.
   bool software_key = false;

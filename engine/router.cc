@@ -51,8 +51,7 @@ std::optional<RoutedLease> Router::try_now(SlotSet eligible) {
   std::array<SlotLoad, kSlotsMax> loads;
   for_each_slot(eligible, [&](std::size_t slot) {
     loads[slot] = {loads_[slot].in_flight.load(std::memory_order_relaxed),
-                   Duration(loads_[slot].service_time.load(std::memory_order_relaxed)),
-                   slots_[slot]->options().weight};
+                   Duration(loads_[slot].service_time.load(std::memory_order_relaxed)), slots_[slot]->options().weight};
   });
   const std::uint64_t random = random_bits();
   while (eligible != 0) {

@@ -40,15 +40,17 @@ struct RoutedLease {
 
 class Router {
 public:
-  // A newcomer may take a free session until the oldest waiter has waited this long; from then it is first in, first out.
+  // A newcomer may take a free session until the oldest waiter has waited this long; from then it is first in, first
+  // out.
   static constexpr Duration kBarging = std::chrono::microseconds(500);
   static constexpr std::size_t kWaitersMax = 100'000;
 
   // The slots are added once, before the first request; they must outlive the router's use.
   void add(Slot& slot) { slots_.push_back(&slot); }
 
-  // A session of one of `eligible`, as soon as there is one. Errors: kTimeout (says what each slot was doing), kOverloaded
-  // (kWaitersMax wait), kCredentials or kUnavailable when no eligible slot can come back by itself, kClosed.
+  // A session of one of `eligible`, as soon as there is one. Errors: kTimeout (says what each slot was doing),
+  // kOverloaded (kWaitersMax wait), kCredentials or kUnavailable when no eligible slot can come back by itself,
+  // kClosed.
   Result<RoutedLease> lease(SlotSet eligible, Deadline deadline);
   // `operations` tells whether the time since the lease is a sample of the slot's service time.
   void finish(RoutedLease lease, CallStatus status, bool operations);

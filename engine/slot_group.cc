@@ -32,8 +32,8 @@ Result<std::size_t> SlotGroup::find(std::string_view name) const {
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (slots[i]->name() == name) return i;
   }
-  return fail(ErrorKind::kInvalidArgument, fmt::format("no slot is named '{}'; configured are: {}", name,
-                                                       fmt::join(names(router.all()), ", ")));
+  return fail(ErrorKind::kInvalidArgument,
+              fmt::format("no slot is named '{}'; configured are: {}", name, fmt::join(names(router.all()), ", ")));
 }
 
 } // namespace hsmux

@@ -1,5 +1,5 @@
-// The engine's slots with their recipes and the router over them: what requests and key management both work on. Thread-safe
-// once filled.
+// The engine's slots with their recipes and the router over them: what requests and key management both work on.
+// Thread-safe once filled.
 #pragma once
 
 #include <array>

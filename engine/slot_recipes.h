@@ -1,5 +1,5 @@
-// Which recipe each algorithm gets on one slot: found once, with the slot's own sessions, when the engine starts or at the
-// first use. Thread-safe; a look-up of a known choice takes one acquire load.
+// Which recipe each algorithm gets on one slot: found once, with the slot's own sessions, when the engine starts or at
+// the first use. Thread-safe; a look-up of a known choice takes one acquire load.
 #pragma once
 
 #include <array>

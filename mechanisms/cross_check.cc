@@ -33,11 +33,8 @@ Error wrong(const char* what) { return make_error(ErrorKind::kDevice, what); }
 class Imported {
 public:
   static Result<Imported> make(Session& session, const AlgorithmSpec& spec, const SoftwareKey& key) {
-    const KeyRequest request{.spec = &spec,
-                             .bits = spec.key_bits_default,
-                             .id = kId,
-                             .label = "hsmux self-test",
-                             .token_object = false};
+    const KeyRequest request{
+        .spec = &spec, .bits = spec.key_bits_default, .id = kId, .label = "hsmux self-test", .token_object = false};
     HSMUX_TRY(const MadeKey made, import_into_token(session, request, key));
     return Imported(session, made);
   }
@@ -69,8 +66,8 @@ Status check_signature(const AlgorithmSpec& spec, const RecipeSpec& recipe, Sess
   return verify_ecdsa(spki, digest_view, ByteView(signature).first(size));
 }
 
-Status check_rsa_decryption(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
-                            Session& session, ObjectHandle handle, const SoftwareKey& key) {
+Status check_rsa_decryption(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
+                            ObjectHandle handle, const SoftwareKey& key) {
   const Bytes plaintext = message();
   HSMUX_TRY(const Bytes spki, software_key_spki(key));
   HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, plaintext));
@@ -89,8 +86,8 @@ Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad,
   int size = 0;
   int last = 0;
   const auto length = [](ByteView bytes) { return static_cast<int>(bytes.size()); };
-  bool fine = context && EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), iv.data(),
-                                           encrypt ? 1 : 0) == 1;
+  bool fine = context &&
+              EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), iv.data(), encrypt ? 1 : 0) == 1;
   fine = fine && EVP_CipherUpdate(context.get(), nullptr, &size, aad.data(), length(aad)) == 1;
   fine = fine && EVP_CipherUpdate(context.get(), out.data(), &size, in.data(), length(in)) == 1;
   if (!encrypt) fine = fine && EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1;
@@ -102,8 +99,8 @@ Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad,
   return out;
 }
 
-Status check_token_encrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
-                            Session& session, ObjectHandle handle, ByteView key) {
+Status check_token_encrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
+                            ObjectHandle handle, ByteView key) {
   const Bytes plaintext = message();
   const CipherInput input{.data = plaintext, .aad = kAad, .key_id = kId};
   Bytes sealed(ciphertext_bytes(spec, input));
@@ -118,8 +115,8 @@ Status check_token_encrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe,
   return fail(wrong("OpenSSL's decryption of what the token encrypted is wrong"));
 }
 
-Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
-                            Session& session, ObjectHandle handle, ByteView key) {
+Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
+                            ObjectHandle handle, ByteView key) {
   const Bytes plaintext = message();
   std::array<std::uint8_t, kIvBytes> iv{};
   HSMUX_CHECK(random_bytes(iv));

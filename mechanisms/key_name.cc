@@ -28,8 +28,8 @@ Result<KeyQuery> from_uri(std::string_view text) {
   if (text.size() > kUriBytesMax) return fail(bad_name(fmt::format("a URI has at most {} bytes", kUriBytesMax)));
   const std::unique_ptr<P11KitUri, decltype(&p11_kit_uri_free)> uri(p11_kit_uri_new(), p11_kit_uri_free);
   const int answer = p11_kit_uri_parse(std::string(text).c_str(), P11_KIT_URI_FOR_ANY, uri.get());
-  if (answer != P11_KIT_URI_OK) return fail(bad_name(fmt::format("not a PKCS#11 URI (RFC 7512): {}",
-                                                                 p11_kit_uri_message(answer))));
+  if (answer != P11_KIT_URI_OK)
+    return fail(bad_name(fmt::format("not a PKCS#11 URI (RFC 7512): {}", p11_kit_uri_message(answer))));
   if (p11_kit_uri_any_unrecognized(uri.get()) != 0) return fail(bad_name("the URI has attributes that are not known"));
   if (p11_kit_uri_get_pin_value(uri.get()) != nullptr || p11_kit_uri_get_pin_source(uri.get()) != nullptr) {
     return fail(bad_name("a URI with a PIN is refused: PINs are part of the slot's configuration"));

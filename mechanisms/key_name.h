@@ -9,8 +9,8 @@ namespace hsmux {
 
 inline constexpr std::size_t kKeyLabelBytesMax = 300;
 
-// Errors: kInvalidArgument (empty, too long, not hex, a URI that does not parse, that names neither object nor id, or that
-// carries a PIN).
+// Errors: kInvalidArgument (empty, too long, not hex, a URI that does not parse, that names neither object nor id, or
+// that carries a PIN).
 Result<KeyQuery> parse_key_name(std::string_view name);
 
 } // namespace hsmux

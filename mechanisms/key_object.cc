@@ -17,7 +17,19 @@ constexpr auto kRead = std::to_array<unsigned long>({CKA_ID, CKA_LABEL, CKA_KEY_
                                                      CKA_VALUE_LEN, CKA_SIGN, CKA_DECRYPT, CKA_ENCRYPT, CKA_WRAP,
                                                      CKA_UNWRAP, CKA_DERIVE, CKA_SENSITIVE, CKA_EXTRACTABLE});
 enum Position : std::uint8_t {
-  kId, kLabel, kType, kParams, kModulus, kValueLength, kSign, kDecrypt, kEncrypt, kWrap, kUnwrap, kDerive, kSensitive,
+  kId,
+  kLabel,
+  kType,
+  kParams,
+  kModulus,
+  kValueLength,
+  kSign,
+  kDecrypt,
+  kEncrypt,
+  kWrap,
+  kUnwrap,
+  kDerive,
+  kSensitive,
   kExtractable,
 };
 
@@ -30,7 +42,8 @@ bool flag(const Values& values, Position position) {
 std::uint32_t modulus_bits(ByteView modulus) {
   while (!modulus.empty() && modulus.front() == 0) modulus = modulus.subspan(1);
   if (modulus.empty()) return 0;
-  return static_cast<std::uint32_t>(8 * modulus.size()) - static_cast<std::uint32_t>(__builtin_clz(modulus.front()) - 24);
+  return static_cast<std::uint32_t>(8 * modulus.size()) -
+         static_cast<std::uint32_t>(__builtin_clz(modulus.front()) - 24);
 }
 
 void read_kind(const Values& values, KeyObject& key) {

@@ -1,5 +1,5 @@
-// Keys as they lie in a token: finding them and reading what they are, without PKCS#11's names. Stateless; uses the given
-// session only.
+// Keys as they lie in a token: finding them and reading what they are, without PKCS#11's names. Stateless; uses the
+// given session only.
 #pragma once
 
 #include <optional>

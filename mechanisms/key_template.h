@@ -1,4 +1,5 @@
-// The attributes that keys are made with: one purpose per key, sensitive, not extractable (design: "Keys"). Pure; any thread.
+// The attributes that keys are made with: one purpose per key, sensitive, not extractable (design: "Keys"). Pure; any
+// thread.
 #pragma once
 
 #include <string_view>

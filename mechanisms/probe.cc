@@ -12,18 +12,16 @@
 namespace hsmux {
 namespace {
 
-constexpr std::array<std::uint8_t, 16> kProbeId{'h', 's', 'm', 'u', 'x', ' ', 'p', 'r', 'o', 'b', 'e', ' ', 'k', 'e', 'y'};
+constexpr std::array<std::uint8_t, 16> kProbeId{'h', 's', 'm', 'u', 'x', ' ', 'p', 'r',
+                                                'o', 'b', 'e', ' ', 'k', 'e', 'y'};
 constexpr std::array<std::uint8_t, 32> kProbeData{0x42};
 
 // A session key for one algorithm, destroyed at the end.
 class ProbeKey {
 public:
   ProbeKey(Session& session, const AlgorithmSpec& spec) : session_(session) {
-    const KeyRequest request{.spec = &spec,
-                             .bits = spec.key_bits_default,
-                             .id = kProbeId,
-                             .label = "hsmux probe",
-                             .token_object = false};
+    const KeyRequest request{
+        .spec = &spec, .bits = spec.key_bits_default, .id = kProbeId, .label = "hsmux probe", .token_object = false};
     Result<MadeKey> made = generate_in_token(session, request);
     if (!made) {
       error_ = std::move(made).error();

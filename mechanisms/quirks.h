@@ -1,4 +1,5 @@
-// What differs between vendors' tokens and cannot be found by asking: one row per kind of token, first match wins. Data only.
+// What differs between vendors' tokens and cannot be found by asking: one row per kind of token, first match wins. Data
+// only.
 #pragma once
 
 #include <string_view>

@@ -46,8 +46,7 @@ Result<std::size_t> decrypt_gcm(const Quirks& quirks, Session& session, ObjectHa
   HSMUX_TRY(Bytes aad, envelope_aad(input.key_id, input.aad));
   GcmMechanism gcm(quirks, envelope.iv, aad);
   SecureBytes plaintext(decrypt_buffer_bytes(envelope.ciphertext_and_tag.size()));
-  HSMUX_TRY(const std::size_t size,
-            session.decrypt(gcm.mechanism, key, envelope.ciphertext_and_tag, plaintext.span()));
+  HSMUX_TRY(const std::size_t size, session.decrypt(gcm.mechanism, key, envelope.ciphertext_and_tag, plaintext.span()));
   HSMUX_CHECK(room(size, out.size()));
   std::copy_n(plaintext.view().begin(), size, out.begin());
   return size;
@@ -57,8 +56,8 @@ Result<std::size_t> decrypt_oaep_token(Session& session, ObjectHandle key, const
                                        std::span<std::uint8_t> out) {
   CK_RSA_PKCS_OAEP_PARAMS params{CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, nullptr, 0};
   SecureBytes plaintext(input.modulus_bytes);
-  HSMUX_TRY(const std::size_t size, session.decrypt({CKM_RSA_PKCS_OAEP, &params, sizeof params}, key, input.data,
-                                                    plaintext.span()));
+  HSMUX_TRY(const std::size_t size,
+            session.decrypt({CKM_RSA_PKCS_OAEP, &params, sizeof params}, key, input.data, plaintext.span()));
   HSMUX_CHECK(room(size, out.size()));
   std::copy_n(plaintext.view().begin(), size, out.begin());
   return size;
@@ -126,8 +125,11 @@ Result<std::size_t> run_sign(const RecipeSpec& recipe, Session& session, ObjectH
   HSMUX_TRY(const std::size_t size,
             session.sign({recipe.mechanism, nullptr, 0}, key, hashed ? input.message : input.digest, raw));
   if (size != raw.size()) {
-    Error error = make_error(ErrorKind::kDevice, fmt::format("C_Sign gave {} bytes for an ECDSA P-256 signature instead "
-                                                             "of {}", size, raw.size()), Retry::kElsewhere);
+    Error error = make_error(ErrorKind::kDevice,
+                             fmt::format("C_Sign gave {} bytes for an ECDSA P-256 signature instead "
+                                         "of {}",
+                                         size, raw.size()),
+                             Retry::kElsewhere);
     error.call = Call::kSign;
     return fail(std::move(error));
   }
@@ -162,8 +164,9 @@ Result<std::size_t> run_encrypt(const RecipeSpec& recipe, const Quirks& quirks, 
   HSMUX_TRY(const std::size_t size,
             session.encrypt(gcm.mechanism, key, input.data, out.subspan(header, total - header)));
   if (header + size != total) {
-    Error error = make_error(ErrorKind::kDevice, fmt::format("C_Encrypt gave {} bytes for AES-GCM instead of {}", size,
-                                                             total - header), Retry::kElsewhere);
+    Error error = make_error(ErrorKind::kDevice,
+                             fmt::format("C_Encrypt gave {} bytes for AES-GCM instead of {}", size, total - header),
+                             Retry::kElsewhere);
     error.call = Call::kEncrypt;
     return fail(std::move(error));
   }

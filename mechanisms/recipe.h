@@ -1,5 +1,5 @@
-// Recipes: which one a token gets (a pure choice), and carrying one out on a leased session. The only place above slots/ that
-// knows mechanisms. Stateless; any thread.
+// Recipes: which one a token gets (a pure choice), and carrying one out on a leased session. The only place above
+// slots/ that knows mechanisms. Stateless; any thread.
 #pragma once
 
 #include <functional>
@@ -41,9 +41,9 @@ struct SignInput {
   bool has_message = true;
 };
 struct CipherInput {
-  ByteView data;           // ciphertext or envelope to decrypt, plaintext to encrypt
-  ByteView aad;            // AES-GCM only
-  ByteView key_id;         // AES-GCM: canonical CKA_ID that the envelope is bound to
+  ByteView data;                 // ciphertext or envelope to decrypt, plaintext to encrypt
+  ByteView aad;                  // AES-GCM only
+  ByteView key_id;               // AES-GCM: canonical CKA_ID that the envelope is bound to
   std::size_t modulus_bytes = 0; // RSA only
 };
 
@@ -53,8 +53,8 @@ std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& in
 std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input); // exact; AES-GCM
 
 // Each makes exactly one Init and one operation call. They return the bytes written to `out`, which must have room for
-// the largest result (else kInvalidArgument, before any call). Errors: those of the calls; decrypt failures that data can
-// cause are all alike (host_crypto.h: decrypt_failed).
+// the largest result (else kInvalidArgument, before any call). Errors: those of the calls; decrypt failures that data
+// can cause are all alike (host_crypto.h: decrypt_failed).
 Result<std::size_t> run_sign(const RecipeSpec& recipe, Session& session, ObjectHandle key, const SignInput& input,
                              std::span<std::uint8_t> out);
 Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,

@@ -62,8 +62,7 @@ bool supports(const AlgorithmSpec& spec, Operation operation) {
 }
 
 bool key_bits_allowed(const AlgorithmSpec& spec, std::uint32_t bits) {
-  return bits >= spec.key_bits_min && bits <= spec.key_bits_max &&
-         (bits - spec.key_bits_min) % spec.key_bits_step == 0;
+  return bits >= spec.key_bits_min && bits <= spec.key_bits_max && (bits - spec.key_bits_min) % spec.key_bits_step == 0;
 }
 
 std::string_view operation_name(Operation operation) {

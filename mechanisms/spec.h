@@ -1,5 +1,5 @@
-// The spec table: what hsmux can do, one row per algorithm, each with its recipes in order of preference. Data only; adding an
-// algorithm edits this table, its recipe's code and one test. Any thread.
+// The spec table: what hsmux can do, one row per algorithm, each with its recipes in order of preference. Data only;
+// adding an algorithm edits this table, its recipe's code and one test. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +42,9 @@ struct AlgorithmSpec {
   std::uint32_t key_bits_default, key_bits_min, key_bits_max;
   std::uint32_t key_bits_step; // sizes allowed: min, min + step, ... max
   bool signs, decrypts, encrypts;
-  std::optional<Hash> hash;      // of the message, or of OAEP
-  std::size_t input_bytes_max;   // of message or plaintext
-  std::size_t result_bytes_max;  // of a signature; 0 = depends on key and input
+  std::optional<Hash> hash;     // of the message, or of OAEP
+  std::size_t input_bytes_max;  // of message or plaintext
+  std::size_t result_bytes_max; // of a signature; 0 = depends on key and input
   std::span<const RecipeSpec> recipes;
 };
 

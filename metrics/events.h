@@ -37,6 +37,6 @@ struct Event {
 
 // Called on the thread where the event happened, with no lock of ours held; must be thread-safe, short, and must not
 // call back into the engine. An empty function is allowed: nobody listens.
-using EventSink = std::function<void(const Event &)>;
+using EventSink = std::function<void(const Event&)>;
 
 } // namespace hsmux

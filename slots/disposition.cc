@@ -131,19 +131,19 @@ constexpr auto kTable = std::to_array<Disposition>({
 #undef ROW
 // clang-format on
 
-constexpr auto kOrder = [](const Disposition &a, const Disposition &b) { return a.rv < b.rv; };
+constexpr auto kOrder = [](const Disposition& a, const Disposition& b) { return a.rv < b.rv; };
 constexpr auto kLookup = [] {
   auto sorted = kTable;
   std::sort(sorted.begin(), sorted.end(), kOrder);
   return sorted;
 }();
-static_assert(std::adjacent_find(kLookup.begin(), kLookup.end(), [](auto &a, auto &b) { return a.rv == b.rv; }) ==
+static_assert(std::adjacent_find(kLookup.begin(), kLookup.end(), [](auto& a, auto& b) { return a.rv == b.rv; }) ==
                   kLookup.end(),
               "two rows for one CK_RV");
 static_assert(kLookup.back().rv == CKR_VENDOR_DEFINED);
 
-const Disposition &row(unsigned long rv) {
-  const auto *found = std::lower_bound(kLookup.begin(), kLookup.end(), Disposition{rv, {}, {}, {}, {}, {}, {}}, kOrder);
+const Disposition& row(unsigned long rv) {
+  const auto* found = std::lower_bound(kLookup.begin(), kLookup.end(), Disposition{rv, {}, {}, {}, {}, {}, {}}, kOrder);
   return found != kLookup.end() && found->rv == rv ? *found : kLookup.back();
 }
 
@@ -192,7 +192,7 @@ Disposition disposition(CallStatus status) {
 }
 
 std::string rv_name(unsigned long rv) {
-  const Disposition &found = row(rv);
+  const Disposition& found = row(rv);
   if (found.rv == rv) return std::string(found.name);
   if (rv >= CKR_VENDOR_DEFINED) return fmt::format("CKR_VENDOR_DEFINED+{:#x}", rv - CKR_VENDOR_DEFINED);
   return fmt::format("CK_RV {:#x}", rv);

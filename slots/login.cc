@@ -12,9 +12,9 @@ namespace hsmux {
 namespace {
 
 struct TokenMemory {
-  std::mutex login;         // held during a login: single-flight
-  bool latched = false;     // guarded by login
-  bool unlatched = false;   // guarded by login: one try is allowed at COUNT_LOW
+  std::mutex login;       // held during a login: single-flight
+  bool latched = false;   // guarded by login
+  bool unlatched = false; // guarded by login: one try is allowed at COUNT_LOW
   unsigned long refused_with = 0;
 };
 
@@ -22,8 +22,7 @@ struct TokenMemory {
 TokenMemory& memory_of(const TokenIdentity& token) {
   static auto* const mutex = new std::mutex;
   static auto* const tokens = new std::map<std::string, std::unique_ptr<TokenMemory>>;
-  const std::string key =
-      fmt::format("{}\n{}\n{}\n{}", token.manufacturer, token.model, token.serial, token.label);
+  const std::string key = fmt::format("{}\n{}\n{}\n{}", token.manufacturer, token.model, token.serial, token.label);
   const std::lock_guard lock(*mutex);
   std::unique_ptr<TokenMemory>& memory = (*tokens)[key];
   if (!memory) memory = std::make_unique<TokenMemory>();
@@ -93,8 +92,12 @@ Status login(Session& session, const TokenIdentity& token, PinSource& pin, const
   const TimePoint start = MonotonicClock::now();
   Status status = session.login(secret->view());
   const unsigned long rv = status ? 0 : status.error().rv;
-  if (events) events({.kind = EventKind::kLogin, .slot = slot_name, .call = call_name(Call::kLogin), .rv = rv,
-                      .duration = MonotonicClock::now() - start});
+  if (events)
+    events({.kind = EventKind::kLogin,
+            .slot = slot_name,
+            .call = call_name(Call::kLogin),
+            .rv = rv,
+            .duration = MonotonicClock::now() - start});
   memory.unlatched = false;
   if (!status && disposition(status.error().status()).slot == SlotFate::kLatch) {
     memory.latched = true;

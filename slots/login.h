@@ -1,5 +1,5 @@
-// Logging in without burning PIN tries: at most one wrong try per token and process, over all engines, and none that the
-// token warns about (design: "PINs"). The decision is a pure function; the memory of it is one table per process.
+// Logging in without burning PIN tries: at most one wrong try per token and process, over all engines, and none that
+// the token warns about (design: "PINs"). The decision is a pure function; the memory of it is one table per process.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,9 @@ struct LoginOptions {
   bool allow_count_low = false;
 };
 
-// Logs `session`'s token in as CKU_USER, unless it is logged in already (then no PIN is read). Single-flight per token over
-// the whole process. `token` is what C_GetTokenInfo says now: its flags are read by the caller just before. Errors:
-// kCredentials (withheld, refused, or the PIN source failed), or what C_Login answered.
+// Logs `session`'s token in as CKU_USER, unless it is logged in already (then no PIN is read). Single-flight per token
+// over the whole process. `token` is what C_GetTokenInfo says now: its flags are read by the caller just before.
+// Errors: kCredentials (withheld, refused, or the PIN source failed), or what C_Login answered.
 Status login(Session& session, const TokenIdentity& token, PinSource& pin, const LoginOptions& options,
              const std::string& slot_name, const EventSink& events);
 

@@ -38,12 +38,14 @@ struct RequiredFunction {
   bool (*present)(const CK_FUNCTION_LIST&);
 };
 #define REQUIRED(function)                                                                                             \
-  RequiredFunction { #function, [](const CK_FUNCTION_LIST& list) { return list.function != nullptr; } }
-constexpr std::array kRequired{
-    REQUIRED(C_Initialize),     REQUIRED(C_GetInfo),      REQUIRED(C_GetSlotList),       REQUIRED(C_GetTokenInfo),
-    REQUIRED(C_GetMechanismList), REQUIRED(C_OpenSession), REQUIRED(C_CloseSession),     REQUIRED(C_GetSessionInfo),
-    REQUIRED(C_Login),          REQUIRED(C_FindObjectsInit), REQUIRED(C_FindObjects),    REQUIRED(C_FindObjectsFinal),
-    REQUIRED(C_GetAttributeValue)};
+  RequiredFunction {                                                                                                   \
+    #function, [](const CK_FUNCTION_LIST& list) { return list.function != nullptr; }                                   \
+  }
+constexpr std::array kRequired{REQUIRED(C_Initialize),       REQUIRED(C_GetInfo),          REQUIRED(C_GetSlotList),
+                               REQUIRED(C_GetTokenInfo),     REQUIRED(C_GetMechanismList), REQUIRED(C_OpenSession),
+                               REQUIRED(C_CloseSession),     REQUIRED(C_GetSessionInfo),   REQUIRED(C_Login),
+                               REQUIRED(C_FindObjectsInit),  REQUIRED(C_FindObjects),      REQUIRED(C_FindObjectsFinal),
+                               REQUIRED(C_GetAttributeValue)};
 #undef REQUIRED
 
 // The 3.0 way where it works, else the 2.40 way: some libraries export C_GetInterface and answer nothing useful.
@@ -75,9 +77,8 @@ Status prepare_environment(const ModuleOptions& options) {
                               current == nullptr ? "not set" : fmt::format("'{}'", current)));
     }
     if (setenv(variable.c_str(), value.c_str(), 1) != 0) {
-      return fail(ErrorKind::kInvalidConfig,
-                  fmt::format("module {}: environment variable {} cannot be set: {}", options.name, variable,
-                              std::strerror(errno)));
+      return fail(ErrorKind::kInvalidConfig, fmt::format("module {}: environment variable {} cannot be set: {}",
+                                                         options.name, variable, std::strerror(errno)));
     }
   }
   return {};
@@ -89,8 +90,8 @@ Result<std::string> resolve(const ModuleOptions& options) {
   if (options.path.find('/') == std::string::npos) return options.path;
   std::array<char, PATH_MAX> resolved{};
   if (realpath(options.path.c_str(), resolved.data()) == nullptr) {
-    return fail(module_error(options, fmt::format("{}; give the path of the vendor's PKCS#11 library",
-                                                  std::strerror(errno))));
+    return fail(
+        module_error(options, fmt::format("{}; give the path of the vendor's PKCS#11 library", std::strerror(errno))));
   }
   return std::string(resolved.data());
 }
@@ -197,8 +198,9 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
   }
   if (result.wait_for(options.init_timeout) != std::future_status::ready) {
     return fail(module_error(
-        options, fmt::format("loading did not end within {} ms; is the HSM's network reachable?",
-                             options.init_timeout.count()), Retry::kLater));
+        options,
+        fmt::format("loading did not end within {} ms; is the HSM's network reachable?", options.init_timeout.count()),
+        Retry::kLater));
   }
   if (!result.get()) {
     // A failed load may be tried again, for instance after the file was put right.
@@ -230,7 +232,8 @@ Result<std::vector<unsigned long>> Module::slots_with_token() const {
     slots.resize(std::min<std::size_t>(count, slots.size()));
     return slots;
   }
-  return fail(ErrorKind::kUnavailable, fmt::format("module {}: its list of slots keeps changing", name_), Retry::kLater);
+  return fail(ErrorKind::kUnavailable, fmt::format("module {}: its list of slots keeps changing", name_),
+              Retry::kLater);
 }
 
 } // namespace hsmux

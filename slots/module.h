@@ -39,19 +39,19 @@ public:
   // Loads and initialises, or returns the one already loaded from the same file. Errors, all naming the module:
   // kModule (missing file, not a library, not PKCS#11, a required function is NULL, C_Initialize failed or took longer
   // than init_timeout), kInvalidConfig (loaded before with another environment or other arguments).
-  static Result<std::shared_ptr<Module>> load(const ModuleOptions &options);
+  static Result<std::shared_ptr<Module>> load(const ModuleOptions& options);
 
-  Module(const Module &) = delete;
-  Module &operator=(const Module &) = delete;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
   ~Module() = default; // neither C_Finalize nor dlclose: see docs/decisions/0002-module-life.md
 
-  [[nodiscard]] const std::string &name() const { return name_; }
-  [[nodiscard]] const std::string &path() const { return path_; } // resolved
-  [[nodiscard]] const ModuleInfo &info() const { return info_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::string& path() const { return path_; } // resolved
+  [[nodiscard]] const ModuleInfo& info() const { return info_; }
   [[nodiscard]] bool initialised_by_us() const { return initialised_by_us_; }
 
   // The module's functions. An entry may be NULL unless it is in the required set: callers check (slots/session.cc).
-  [[nodiscard]] const _CK_FUNCTION_LIST &functions() const { return *functions_; }
+  [[nodiscard]] const _CK_FUNCTION_LIST& functions() const { return *functions_; }
 
   // True in a child process made by fork() after the load: the module must not be called there (PKCS#11 6.6). One
   // relaxed load.
@@ -62,11 +62,11 @@ public:
 
 private:
   Module() = default;
-  static Result<std::shared_ptr<Module>> open(const ModuleOptions &options, const std::string &path);
+  static Result<std::shared_ptr<Module>> open(const ModuleOptions& options, const std::string& path);
 
   std::string name_, path_;
   ModuleInfo info_;
-  const _CK_FUNCTION_LIST *functions_ = nullptr;
+  const _CK_FUNCTION_LIST* functions_ = nullptr;
   bool initialised_by_us_ = false;
   unsigned long fork_generation_ = 0;
   std::string init_args_; // C_Initialize may keep the pointer

@@ -47,16 +47,16 @@ class LineBuffer {
 public:
   LineBuffer() {
     use_secure_heap();
-    bytes_ = static_cast<char *>(OPENSSL_secure_zalloc(kLineBytesMax));
+    bytes_ = static_cast<char*>(OPENSSL_secure_zalloc(kLineBytesMax));
   }
   ~LineBuffer() { OPENSSL_secure_clear_free(bytes_, kLineBytesMax); }
-  LineBuffer(const LineBuffer &) = delete;
-  LineBuffer &operator=(const LineBuffer &) = delete;
+  LineBuffer(const LineBuffer&) = delete;
+  LineBuffer& operator=(const LineBuffer&) = delete;
 
-  [[nodiscard]] char *data() { return bytes_; }
+  [[nodiscard]] char* data() { return bytes_; }
 
 private:
-  char *bytes_;
+  char* bytes_;
 };
 
 class FileDescriptor {
@@ -65,8 +65,8 @@ public:
   ~FileDescriptor() {
     if (fd_ >= 0) ::close(fd_);
   }
-  FileDescriptor(const FileDescriptor &) = delete;
-  FileDescriptor &operator=(const FileDescriptor &) = delete;
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
 
   [[nodiscard]] int get() const { return fd_; }
 
@@ -74,11 +74,11 @@ private:
   int fd_;
 };
 
-std::unexpected<Error> refuse(const std::string &source, std::string_view reason) {
+std::unexpected<Error> refuse(const std::string& source, std::string_view reason) {
   return fail(ErrorKind::kCredentials, fmt::format("PIN from {}: {}", source, reason));
 }
 
-std::unexpected<Error> refuse_errno(const std::string &source, std::string_view doing) {
+std::unexpected<Error> refuse_errno(const std::string& source, std::string_view doing) {
   return refuse(source, fmt::format("cannot {}: {}", doing, std::generic_category().message(errno)));
 }
 
@@ -87,7 +87,7 @@ std::unexpected<Error> heap_exhausted() {
 }
 
 // One PIN of what a source held. A second line or a NUL byte is refused: a token would count it as a wrong try.
-Result<Pin> pin_of_line(const std::string &source, std::span<const char> bytes) {
+Result<Pin> pin_of_line(const std::string& source, std::span<const char> bytes) {
   std::string_view line(bytes.data(), bytes.size());
   if (line.ends_with('\n')) {
     line.remove_suffix(1);
@@ -103,8 +103,8 @@ Result<Pin> pin_of_line(const std::string &source, std::span<const char> bytes) 
   return Pin::copy_of(line);
 }
 
-Result<Pin> read_environment(const std::string &source, const PinFromEnvironment &origin) {
-  const char *value = std::getenv(origin.variable.c_str());
+Result<Pin> read_environment(const std::string& source, const PinFromEnvironment& origin) {
+  const char* value = std::getenv(origin.variable.c_str());
   if (value == nullptr) return refuse(source, "it is not set: set it to the PIN");
   return pin_of_line(source, {value, ::strnlen(value, kLineBytesMax)});
 }
@@ -121,7 +121,7 @@ constexpr auto kModeRules = std::to_array<ModeRule>({
     {S_IRGRP, true, "its group can read it"},
 });
 
-Status check_file(const std::string &source, const PinFromFile &origin, int fd) {
+Status check_file(const std::string& source, const PinFromFile& origin, int fd) {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return refuse_errno(source, "look at it");
   if (!S_ISREG(status.st_mode)) return refuse(source, "it is not a regular file: name a file that holds the PIN");
@@ -130,7 +130,7 @@ Status check_file(const std::string &source, const PinFromFile &origin, int fd) 
                                       "or to the user that runs this process (uid {}): chown {} {}",
                                       status.st_uid, ::geteuid(), ::geteuid(), origin.path));
   }
-  for (const ModeRule &rule : kModeRules) {
+  for (const ModeRule& rule : kModeRules) {
     if ((status.st_mode & rule.bits) == 0 || (rule.lifted_by_setting && origin.allow_group_read)) continue;
     const bool keep_group = origin.allow_group_read && !rule.lifted_by_setting;
     return refuse(source, fmt::format("{}: chmod {} {}{}", rule.reason, keep_group ? "640" : "600", origin.path,
@@ -139,7 +139,7 @@ Status check_file(const std::string &source, const PinFromFile &origin, int fd) 
   return {};
 }
 
-Result<Pin> read_file(const std::string &source, const PinFromFile &origin) {
+Result<Pin> read_file(const std::string& source, const PinFromFile& origin) {
   // O_NONBLOCK: a FIFO without a writer must not hang the open; it is refused just after.
   const FileDescriptor file(::open(origin.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (file.get() < 0) return refuse_errno(source, "open it");
@@ -158,7 +158,7 @@ Result<Pin> read_file(const std::string &source, const PinFromFile &origin) {
 }
 
 // One byte of `fd`, or none at its end. It may be a pipe, a socket or a terminal, and in non-blocking mode.
-Result<std::optional<char>> read_byte(const std::string &source, int fd, Deadline deadline) {
+Result<std::optional<char>> read_byte(const std::string& source, int fd, Deadline deadline) {
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline.left(MonotonicClock::now()));
     pollfd watched{fd, POLLIN, 0};
@@ -176,7 +176,7 @@ Result<std::optional<char>> read_byte(const std::string &source, int fd, Deadlin
 }
 
 // Byte by byte: what follows the first line break belongs to somebody else.
-Result<Pin> read_descriptor(const std::string &source, const PinFromDescriptor &origin) {
+Result<Pin> read_descriptor(const std::string& source, const PinFromDescriptor& origin) {
   LineBuffer line;
   if (line.data() == nullptr) return heap_exhausted();
   const Deadline deadline = Deadline::after(kDescriptorWait);
@@ -190,7 +190,7 @@ Result<Pin> read_descriptor(const std::string &source, const PinFromDescriptor &
   return pin_of_line(source, {line.data(), size});
 }
 
-Result<Pin> read_prompt(const std::string &source, const PinFromPrompt &origin) {
+Result<Pin> read_prompt(const std::string& source, const PinFromPrompt& origin) {
   static std::mutex terminal; // one question at a time
   const std::scoped_lock lock(terminal);
   // OpenSSL would fall back to standard input, with echo, where there is no terminal.
@@ -205,9 +205,9 @@ Result<Pin> read_prompt(const std::string &source, const PinFromPrompt &origin) 
   return pin_of_line(source, {line.data(), ::strnlen(line.data(), kLineBytesMax)});
 }
 
-Result<Pin> read_origin(const std::string &source, const PinOrigin &origin) {
+Result<Pin> read_origin(const std::string& source, const PinOrigin& origin) {
   return std::visit(
-      [&](const auto &from) -> Result<Pin> {
+      [&](const auto& from) -> Result<Pin> {
         using From = std::decay_t<decltype(from)>;
         if constexpr (std::is_same_v<From, PinFromEnvironment>) return read_environment(source, from);
         if constexpr (std::is_same_v<From, PinFromFile>) return read_file(source, from);
@@ -221,9 +221,9 @@ Result<Pin> read_origin(const std::string &source, const PinOrigin &origin) {
       origin);
 }
 
-std::string describe_origin(const PinOrigin &origin) {
+std::string describe_origin(const PinOrigin& origin) {
   return std::visit(
-      [](const auto &from) -> std::string {
+      [](const auto& from) -> std::string {
         using From = std::decay_t<decltype(from)>;
         if constexpr (std::is_same_v<From, PinFromEnvironment>) return "environment variable " + from.variable;
         if constexpr (std::is_same_v<From, PinFromFile>) return "file " + from.path;
@@ -234,13 +234,13 @@ std::string describe_origin(const PinOrigin &origin) {
       origin);
 }
 
-bool read_once(const PinOrigin &origin) {
+bool read_once(const PinOrigin& origin) {
   return std::holds_alternative<PinFromDescriptor>(origin) || std::holds_alternative<PinFromPrompt>(origin);
 }
 
 } // namespace
 
-void Pin::Wipe::operator()(char *bytes) const { OPENSSL_secure_clear_free(bytes, size); }
+void Pin::Wipe::operator()(char* bytes) const { OPENSSL_secure_clear_free(bytes, size); }
 
 Result<Pin> Pin::copy_of(std::span<const char> bytes) {
   if (bytes.empty()) return fail(ErrorKind::kCredentials, "a PIN is empty: give one");
@@ -248,7 +248,7 @@ Result<Pin> Pin::copy_of(std::span<const char> bytes) {
     return fail(ErrorKind::kCredentials, fmt::format("a PIN is too long: at most {} bytes", kBytesMax));
   }
   use_secure_heap();
-  char *memory = static_cast<char *>(OPENSSL_secure_malloc(bytes.size()));
+  char* memory = static_cast<char*>(OPENSSL_secure_malloc(bytes.size()));
   if (memory == nullptr) return heap_exhausted();
   std::memcpy(memory, bytes.data(), bytes.size());
   Pin pin;
@@ -267,8 +267,8 @@ struct PinSource::State {
 
 PinSource::PinSource(PinOrigin origin) : state_(std::make_unique<State>(std::move(origin))) {}
 PinSource::~PinSource() = default;
-PinSource::PinSource(PinSource &&) noexcept = default;
-PinSource &PinSource::operator=(PinSource &&) noexcept = default;
+PinSource::PinSource(PinSource&&) noexcept = default;
+PinSource& PinSource::operator=(PinSource&&) noexcept = default;
 
 Result<Pin> PinSource::read() {
   const std::scoped_lock lock(state_->mutex);

@@ -30,7 +30,7 @@ public:
 private:
   struct Wipe {
     std::size_t size; // no initialiser: it would hide unique_ptr's default constructor from Pin's own
-    void operator()(char *bytes) const;
+    void operator()(char* bytes) const;
   };
   std::unique_ptr<char, Wipe> bytes_;
 };
@@ -59,8 +59,8 @@ class PinSource {
 public:
   explicit PinSource(PinOrigin origin);
   ~PinSource();
-  PinSource(PinSource &&) noexcept;
-  PinSource &operator=(PinSource &&) noexcept;
+  PinSource(PinSource&&) noexcept;
+  PinSource& operator=(PinSource&&) noexcept;
 
   // The PIN, without one trailing line break (LF or CRLF). Errors: kCredentials naming the source and what to do, never
   // its content: variable not set, file missing, empty, too long, several lines or a NUL byte (a token would count each

@@ -42,15 +42,15 @@ namespace hsmux::v3 {
 
 // CK_INTERFACE of section 3.2: C_GetInterface fills a pointer to one of these.
 struct Interface {
-  char *interface_name;
-  void *function_list; // starts with CK_VERSION; then the 2.40 list, then the functions of 3.0
+  char* interface_name;
+  void* function_list; // starts with CK_VERSION; then the 2.40 list, then the functions of 3.0
   unsigned long flags;
 };
-static_assert(offsetof(Interface, function_list) == sizeof(void *));
-static_assert(offsetof(Interface, flags) == 2 * sizeof(void *));
-static_assert(sizeof(Interface) == 3 * sizeof(void *));
+static_assert(offsetof(Interface, function_list) == sizeof(void*));
+static_assert(offsetof(Interface, flags) == 2 * sizeof(void*));
+static_assert(sizeof(Interface) == 3 * sizeof(void*));
 
 // C_GetInterface(pInterfaceName, pVersion, ppInterface, flags), section 5.4.6.
-using GetInterface = unsigned long (*)(unsigned char *name, void *version, Interface **result, unsigned long flags);
+using GetInterface = unsigned long (*)(unsigned char* name, void* version, Interface** result, unsigned long flags);
 
 } // namespace hsmux::v3

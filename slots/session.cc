@@ -16,9 +16,7 @@ unsigned char* input(ByteView bytes) {
   return bytes.empty() ? &empty : const_cast<unsigned char*>(bytes.data());
 }
 
-CK_MECHANISM ck(const Mechanism& mechanism) {
-  return {mechanism.type, mechanism.parameter, mechanism.parameter_bytes};
-}
+CK_MECHANISM ck(const Mechanism& mechanism) { return {mechanism.type, mechanism.parameter, mechanism.parameter_bytes}; }
 
 std::vector<CK_ATTRIBUTE> ck(const Template& list) {
   std::vector<CK_ATTRIBUTE> result;
@@ -31,13 +29,15 @@ std::vector<CK_ATTRIBUTE> ck(const Template& list) {
 
 } // namespace
 
-// May `name` be called at all? Not in a fork of the process that loaded the module, nor where the module has no such function.
+// May `name` be called at all? Not in a fork of the process that loaded the module, nor where the module has no such
+// function.
 Status Session::usable(Call name, bool present) const {
   if (module_->forked()) [[unlikely]] {
     return fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine: open a new engine after "
                                     "exec(), PKCS#11 sessions do not survive fork()");
   }
-  if (present) [[likely]] return {};
+  if (present) [[likely]]
+    return {};
   Error error = make_error(ErrorKind::kUnsupported, fmt::format("module {} has no {} (NULL in its function list)",
                                                                 module_->name(), call_name(name)));
   error.call = name;
@@ -49,7 +49,8 @@ template <class Function, class... Arguments>
 Status Session::call(Call name, Function* function, Arguments... arguments) {
   HSMUX_CHECK(usable(name, function != nullptr));
   const CK_RV rv = function(arguments...);
-  if (rv != CKR_OK) [[unlikely]] return fail(call_error({name, rv}, *slot_name_));
+  if (rv != CKR_OK) [[unlikely]]
+    return fail(call_error({name, rv}, *slot_name_));
   return {};
 }
 
@@ -204,8 +205,8 @@ Result<KeyPairHandles> Session::generate_key_pair(const Mechanism& mechanism, co
   CK_OBJECT_HANDLE public_handle = CK_INVALID_HANDLE;
   CK_OBJECT_HANDLE private_handle = CK_INVALID_HANDLE;
   HSMUX_CHECK(call(Call::kGenerateKeyPair, module_->functions().C_GenerateKeyPair, handle_, &ck_mechanism,
-                   public_list.data(), CK_ULONG{public_list.size()}, private_list.data(),
-                   CK_ULONG{private_list.size()}, &public_handle, &private_handle));
+                   public_list.data(), CK_ULONG{public_list.size()}, private_list.data(), CK_ULONG{private_list.size()},
+                   &public_handle, &private_handle));
   return KeyPairHandles{public_handle, private_handle};
 }
 
@@ -236,8 +237,8 @@ Status Session::random(std::span<std::uint8_t> out) {
 
 Status Session::login(std::span<const char> pin) {
   auto* bytes = reinterpret_cast<unsigned char*>(const_cast<char*>(pin.data()));
-  Status status = call(Call::kLogin, module_->functions().C_Login, handle_, CK_USER_TYPE{CKU_USER}, bytes,
-                       CK_ULONG{pin.size()});
+  Status status =
+      call(Call::kLogin, module_->functions().C_Login, handle_, CK_USER_TYPE{CKU_USER}, bytes, CK_ULONG{pin.size()});
   if (!status && status.error().rv == CKR_USER_ALREADY_LOGGED_IN) return {};
   return status;
 }

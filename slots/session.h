@@ -1,5 +1,5 @@
-// One PKCS#11 session and whole operations on it (Init and the operation together). Owned by one holder at a time; may move
-// between threads, but two threads never use one session at once (PKCS#11 6.7.4).
+// One PKCS#11 session and whole operations on it (Init and the operation together). Owned by one holder at a time; may
+// move between threads, but two threads never use one session at once (PKCS#11 6.7.4).
 #pragma once
 
 #include <memory>

@@ -39,7 +39,10 @@ std::optional<Lease> SessionPool::try_acquire() {
 }
 
 void SessionPool::finish(Lease lease, CallStatus status) {
-  const bool broken = lease.session_.suspect() || disposition(status).session == SessionFate::kDiscard;
+  const Disposition row = disposition(status);
+  const bool broken = lease.session_.suspect() || row.session == SessionFate::kDiscard;
+  // The module says that the handle is void: by now it may be another session's, which must not be closed.
+  if (row.slot == SlotFate::kProbeAnchor) lease.session_.abandon();
   lease.pool_ = nullptr;
   bool discarded = false;
   {
@@ -50,6 +53,7 @@ void SessionPool::finish(Lease lease, CallStatus status) {
       discard(std::move(lease.session_), lease.epoch_);
     } else {
       idle_.push_back({std::move(lease.session_), lease.epoch_});
+      demand_ = false;
     }
   }
   if (discarded && work_) work_();
@@ -66,8 +70,9 @@ std::uint32_t SessionPool::wanted() {
   const std::lock_guard lock(mutex_);
   if (closed_ || paused_) return 0;
   const std::uint32_t to_minimum = sessions_min_ - std::min(sessions_min_, open());
-  const std::uint32_t on_demand = demand_ && idle_.empty() ? 1 : 0;
-  demand_ = false;
+  // Demand lasts until it is met: an open that fails is tried again without another request.
+  if (!idle_.empty()) demand_ = false;
+  const std::uint32_t on_demand = demand_ ? 1 : 0;
   return std::min(std::max(to_minimum, on_demand), target_max_ - std::min(target_max_, open()));
 }
 
@@ -79,6 +84,7 @@ void SessionPool::add(Session session, std::uint64_t epoch) {
       discard(std::move(session), epoch);
     } else {
       idle_.push_back({std::move(session), epoch});
+      demand_ = false;
     }
   }
   if (capacity_freed_) capacity_freed_();

@@ -1,5 +1,5 @@
-// The sessions of one slot that may be lent. A passive structure: it opens and closes nothing by itself and never calls the
-// module; the slot's keeper thread adds sessions and takes those that must be closed. Thread-safe.
+// The sessions of one slot that may be lent. A passive structure: it opens and closes nothing by itself and never calls
+// the module; the slot's keeper thread adds sessions and takes those that must be closed. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,8 @@ private:
 };
 
 struct SessionPoolStats {
-  std::uint32_t idle = 0, leased = 0; // idle + leased = open sessions, the anchor not counted
-  std::uint32_t target_max = 0;       // sessions_max, or less where the token has no more
+  std::uint32_t idle = 0, leased = 0;      // idle + leased = open sessions, the anchor not counted
+  std::uint32_t target_max = 0;            // sessions_max, or less where the token has no more
   std::uint64_t opened = 0, discarded = 0; // ever: opened = idle + leased + discarded
 };
 
@@ -50,8 +50,8 @@ class SessionPool {
 public:
   SessionPool(std::uint32_t sessions_min, std::uint32_t sessions_max);
 
-  // An idle session of the current epoch, the one used last (LIFO: few sessions stay warm). Never waits, never opens: when
-  // there is none, the pool notes that one more is wanted.
+  // An idle session of the current epoch, the one used last (LIFO: few sessions stay warm). Never waits, never opens:
+  // when there is none, the pool notes that one more is wanted.
   std::optional<Lease> try_acquire();
 
   // Ends a lease. `status` is what the last call on it answered; the disposition table decides whether the session goes
@@ -75,8 +75,8 @@ public:
   // No session is lent until resume(): the slot is in doubt.
   void pause();
   void resume();
-  // All sessions of older epochs are out: idle ones at once, leased ones on return. `abandon`: the token has closed them
-  // already and may give their handles out again, so they are forgotten instead of closed.
+  // All sessions of older epochs are out: idle ones at once, leased ones on return. `abandon`: the token has closed
+  // them already and may give their handles out again, so they are forgotten instead of closed.
   void begin_epoch(std::uint64_t epoch, bool abandon);
   // Nothing is lent any more; idle sessions are discarded, leased ones on return.
   void close();

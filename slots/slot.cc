@@ -31,9 +31,9 @@ private:
   std::minstd_rand random_{std::random_device{}()};
 };
 
-constexpr Duration kDrainTime = milliseconds(1000);   // for leases in flight before a login that may disturb them
+constexpr Duration kDrainTime = milliseconds(1000); // for leases in flight before a login that may disturb them
 constexpr Duration kCanaryInterval = milliseconds(1000);
-constexpr std::uint32_t kFailuresToProbe = 3;         // in a row
+constexpr std::uint32_t kFailuresToProbe = 3; // in a row
 
 } // namespace
 
@@ -52,8 +52,9 @@ class Slot::Keeper {
 public:
   Keeper(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
          std::function<void()> capacity_freed)
-      : options_(std::move(options)), capacity_freed_(std::move(capacity_freed)), name_(std::make_shared<const std::string>(options_.name)),
-        module_(std::move(module)), events_(std::move(events)), pool_(options_.sessions_min, options_.sessions_max) {
+      : options_(std::move(options)), capacity_freed_(std::move(capacity_freed)),
+        name_(std::make_shared<const std::string>(options_.name)), module_(std::move(module)),
+        events_(std::move(events)), pool_(options_.sessions_min, options_.sessions_max) {
     if (options_.pin) pin_.emplace(*options_.pin);
     pool_.pause();
     pool_.begin_epoch(epoch_, false);
@@ -105,8 +106,8 @@ private:
     if (events_) events_(event);
   }
 
-  std::optional<PinSource> pin_;     // keeper's thread only, as the next three
-  std::optional<Session> anchor_;    // never lent: closing a token's last session logs out (PKCS#11 5.6.2)
+  std::optional<PinSource> pin_;  // keeper's thread only, as the next three
+  std::optional<Session> anchor_; // never lent: closing a token's last session logs out (PKCS#11 5.6.2)
   BackOff connect_pause_, open_pause_;
 
   std::atomic<std::uint32_t> failures_{0};
@@ -231,6 +232,11 @@ void Slot::Keeper::connected() {
 
 void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
   pool_.pause();
+  {
+    // Before the epoch grows: who sees the new epoch and a ready slot sees it connected again.
+    const std::lock_guard lock(mutex_);
+    if (!stop_) state_ = SlotState::kConnecting;
+  }
   // All sessions and handles of the old epoch are void together.
   pool_.begin_epoch(epoch_.fetch_add(1) + 1, sessions_are_closed);
   handles_.clear();
@@ -241,7 +247,6 @@ void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
   last_error_ = std::move(why);
   connect_at_ = {};
   probe_ = lost_ = false;
-  if (!stop_) state_ = SlotState::kConnecting;
 }
 
 void Slot::Keeper::probe() {
@@ -272,7 +277,9 @@ void Slot::Keeper::open_session() {
   Result<Session> session = Session::open(module_, token().slot_id, name_, options_.read_write);
   if (session) {
     open_pause_.reset();
-    emit({.kind = EventKind::kSessionOpened, .slot = {}, .call = call_name(Call::kOpenSession),
+    emit({.kind = EventKind::kSessionOpened,
+          .slot = {},
+          .call = call_name(Call::kOpenSession),
           .duration = MonotonicClock::now() - start});
     return pool_.add(std::move(*session), epoch);
   }
@@ -323,7 +330,9 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
 Result<ObjectHandle> Slot::Keeper::key_handle(Lease& lease, ObjectClass object_class, ByteView id) {
   if (const auto cached = handles_.lookup(lease.epoch(), object_class, id)) return *cached;
   Result<std::vector<ObjectHandle>> found = lease->find(key_template_by_id(object_class, id));
-  emit({.kind = EventKind::kKeyFind, .slot = {}, .call = call_name(Call::kFindObjects),
+  emit({.kind = EventKind::kKeyFind,
+        .slot = {},
+        .call = call_name(Call::kFindObjects),
         .rv = found ? 0 : found.error().rv});
   if (!found) return fail(std::move(found).error());
   if (found->size() != 1) {
@@ -340,12 +349,12 @@ Result<ObjectHandle> Slot::Keeper::key_handle(Lease& lease, ObjectClass object_c
 
 Status Slot::Keeper::wait_connected(Deadline deadline) {
   std::unique_lock lock(mutex_);
-  const bool answered = changed_.wait_until(lock, deadline.at(), [this] {
-    return state_ == SlotState::kReady || connect_error_.has_value();
-  });
+  const bool answered = changed_.wait_until(
+      lock, deadline.at(), [this] { return state_ == SlotState::kReady || connect_error_.has_value(); });
   if (state_ == SlotState::kReady) return {};
   if (answered) return fail(*connect_error_);
-  Error error = make_error(ErrorKind::kTimeout, "the module did not let us connect to the token in time", Retry::kLater);
+  Error error =
+      make_error(ErrorKind::kTimeout, "the module did not let us connect to the token in time", Retry::kLater);
   error.slot = *name_;
   return fail(std::move(error));
 }
@@ -378,8 +387,8 @@ SlotStats Slot::Keeper::stats() const {
 
 Result<std::unique_ptr<Slot>> Slot::open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
                                          std::function<void()> capacity_freed, Deadline deadline, bool wait_ready) {
-  auto keeper = std::make_shared<Keeper>(std::move(options), std::move(module), std::move(events),
-                                         std::move(capacity_freed));
+  auto keeper =
+      std::make_shared<Keeper>(std::move(options), std::move(module), std::move(events), std::move(capacity_freed));
   std::unique_ptr<Slot> slot(new Slot(keeper));
   std::thread([keeper] { keeper->run(); }).detach(); // joined by Keeper::stop, or left behind when stuck
   Status status = keeper->wait_connected(deadline);
@@ -388,7 +397,8 @@ Result<std::unique_ptr<Slot>> Slot::open(SlotOptions options, std::shared_ptr<co
 }
 
 Slot::~Slot() {
-  // In a fork's child there is no keeper thread to wait for, and its locks may be held for ever: all of it is left alone.
+  // In a fork's child there is no keeper thread to wait for, and its locks may be held for ever: all of it is left
+  // alone.
   if (keeper_->module_->forked()) {
     new std::shared_ptr<Keeper>(std::move(keeper_));
     return;

@@ -1,5 +1,6 @@
-// One token in use: its login, its epoch, its anchor session, its pool of sessions and its key handles. A keeper thread does
-// all that is off the requests' way: connecting, opening and closing sessions, and coming back after a loss. Thread-safe.
+// One token in use: its login, its epoch, its anchor session, its pool of sessions and its key handles. A keeper thread
+// does all that is off the requests' way: connecting, opening and closing sessions, and coming back after a loss.
+// Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -76,8 +77,8 @@ public:
   // An operator says that the PIN is right now.
   void unlatch();
 
-  // No session is lent any more; idle sessions are closed. False when the keeper did not end by the deadline, being stuck
-  // in the module: it is left behind with all that it touches.
+  // No session is lent any more; idle sessions are closed. False when the keeper did not end by the deadline, being
+  // stuck in the module: it is left behind with all that it touches.
   bool close(Deadline deadline);
 
 private:

@@ -57,7 +57,7 @@ std::string list(std::span<const TokenIdentity> tokens) {
 }
 
 struct FreeUri {
-  void operator()(P11KitUri *uri) const { p11_kit_uri_free(uri); }
+  void operator()(P11KitUri* uri) const { p11_kit_uri_free(uri); }
 };
 using Uri = std::unique_ptr<P11KitUri, FreeUri>;
 
@@ -112,7 +112,7 @@ Status check_uri_query(std::string_view query) {
   return refuse_uri("it must have no query (from the question mark on): the slot's own keys say module and PIN");
 }
 
-Result<Uri> parse_uri(const std::string &text) {
+Result<Uri> parse_uri(const std::string& text) {
   if (text.find('\0') != std::string::npos) return refuse_uri("it holds a NUL byte");
   Uri uri(p11_kit_uri_new());
   const auto parts = static_cast<P11KitUriType>(P11_KIT_URI_FOR_OBJECT | P11_KIT_URI_FOR_TOKEN | P11_KIT_URI_FOR_SLOT);
@@ -139,7 +139,7 @@ template <std::size_t kSize> bool pad(CK_UTF8CHAR (&field)[kSize], std::string_v
   return text.size() <= kSize;
 }
 
-bool uri_fits(P11KitUri *uri, const TokenIdentity &token) {
+bool uri_fits(P11KitUri* uri, const TokenIdentity& token) {
   const CK_SLOT_ID slot_id = p11_kit_uri_get_slot_id(uri);
   if (slot_id != kNoSlotId && slot_id != token.slot_id) return false;
   CK_TOKEN_INFO info{};
@@ -147,11 +147,11 @@ bool uri_fits(P11KitUri *uri, const TokenIdentity &token) {
          pad(info.serialNumber, token.serial) && p11_kit_uri_match_token_info(uri, &info) == 1;
 }
 
-bool text_fits(const std::optional<std::string> &wanted, const std::string &found) {
+bool text_fits(const std::optional<std::string>& wanted, const std::string& found) {
   return !wanted || trimmed(*wanted) == trimmed(found);
 }
 
-bool fits(const SlotSelector &selector, P11KitUri *uri, const TokenIdentity &token) {
+bool fits(const SlotSelector& selector, P11KitUri* uri, const TokenIdentity& token) {
   return text_fits(selector.token_label, token.label) && text_fits(selector.serial, token.serial) &&
          (!selector.slot_id || *selector.slot_id == token.slot_id) && (uri == nullptr || uri_fits(uri, token));
 }
@@ -165,7 +165,7 @@ std::string TokenIdentity::describe() const {
 
 std::string SlotSelector::describe() const {
   std::string out;
-  const auto add = [&out](const std::string &part) { out += (out.empty() ? "" : ", ") + part; };
+  const auto add = [&out](const std::string& part) { out += (out.empty() ? "" : ", ") + part; };
   if (token_label) add(fmt::format("label '{}'", printable(*token_label)));
   if (serial) add(fmt::format("serial {}", printable(*serial)));
   if (slot_id) add(fmt::format("slot id {}", *slot_id));
@@ -173,7 +173,7 @@ std::string SlotSelector::describe() const {
   return out.empty() ? "no selector" : out;
 }
 
-Result<TokenIdentity> select_token(const SlotSelector &selector, std::span<const TokenIdentity> tokens) {
+Result<TokenIdentity> select_token(const SlotSelector& selector, std::span<const TokenIdentity> tokens) {
   if (!selector.token_label && !selector.serial && !selector.slot_id && !selector.uri) {
     return fail(ErrorKind::kInvalidConfig, "nothing says which token: give token_label, serial, slot_id or uri");
   }
@@ -183,7 +183,7 @@ Result<TokenIdentity> select_token(const SlotSelector &selector, std::span<const
   }
   const bool by_slot_id = selector.slot_id || (uri && p11_kit_uri_get_slot_id(uri.get()) != kNoSlotId);
   std::vector<TokenIdentity> found;
-  for (const TokenIdentity &token : tokens) {
+  for (const TokenIdentity& token : tokens) {
     if (!fits(selector, uri.get(), token)) continue;
     if ((token.flags & CKF_TOKEN_INITIALIZED) != 0) {
       found.push_back(token);

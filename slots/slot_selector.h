@@ -32,6 +32,6 @@ struct SlotSelector {
 
 // The one token that fits. Errors: kUnavailable (none fits; lists what is there), kInvalidConfig (several fit; lists
 // them; or a URI that does not parse or names something other than a token).
-Result<TokenIdentity> select_token(const SlotSelector &selector, std::span<const TokenIdentity> tokens);
+Result<TokenIdentity> select_token(const SlotSelector& selector, std::span<const TokenIdentity> tokens);
 
 } // namespace hsmux

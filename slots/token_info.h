@@ -1,5 +1,5 @@
-// What a module says of its tokens before any session is open: identity, flags and mechanisms. Thread-safe, asks the module
-// each time.
+// What a module says of its tokens before any session is open: identity, flags and mechanisms. Thread-safe, asks the
+// module each time.
 #pragma once
 
 #include <optional>

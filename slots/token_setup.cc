@@ -11,9 +11,7 @@
 namespace hsmux {
 namespace {
 
-unsigned char* bytes(const Pin& pin) {
-  return reinterpret_cast<unsigned char*>(const_cast<char*>(pin.view().data()));
-}
+unsigned char* bytes(const Pin& pin) { return reinterpret_cast<unsigned char*>(const_cast<char*>(pin.view().data())); }
 
 Status answered(Call call, CK_RV rv) {
   if (rv == CKR_OK) return {};
@@ -41,16 +39,16 @@ Status set_up_token(const Module& module, unsigned long slot_id, const std::stri
   }
   HSMUX_TRY(const TokenIdentity token, read_token(module, slot_id));
   if ((token.flags & CKF_TOKEN_INITIALIZED) != 0) {
-    return fail(ErrorKind::kConflict,
-                fmt::format("the token in slot {} ({}) is initialised already; it is left alone", slot_id, token.label));
+    return fail(ErrorKind::kConflict, fmt::format("the token in slot {} ({}) is initialised already; it is left alone",
+                                                  slot_id, token.label));
   }
   padded.fill(' ');
   std::copy(label.begin(), label.end(), padded.begin());
   HSMUX_CHECK(answered(Call::kInitToken, f.C_InitToken(slot_id, bytes(so_pin), so_pin.view().size(), padded.data())));
 
   CK_SESSION_HANDLE session = CK_INVALID_HANDLE;
-  HSMUX_CHECK(answered(Call::kOpenSession, f.C_OpenSession(slot_id, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
-                                                           nullptr, &session)));
+  HSMUX_CHECK(answered(Call::kOpenSession,
+                       f.C_OpenSession(slot_id, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session)));
   Status status = set_user_pin(f, session, so_pin, user_pin);
   f.C_CloseSession(session);
   return status;

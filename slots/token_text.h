@@ -1,4 +1,5 @@
-// Text fields of PKCS#11's information structures: fixed length, padded with blanks, not terminated (PKCS#11 3.1, 3.1.1).
+// Text fields of PKCS#11's information structures: fixed length, padded with blanks, not terminated
+// (PKCS#11 3.1, 3.1.1).
 #pragma once
 
 #include <cstddef>

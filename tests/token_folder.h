@@ -26,26 +26,26 @@ public:
 
   // `module` may be the shim: the tokens are then made through it, so reset() its counts after. It keeps the module
   // initialised (C_Initialize may answer CKR_CRYPTOKI_ALREADY_INITIALIZED later), with no session open.
-  explicit TokenFolder(std::size_t tokens, const std::string &module = default_module());
+  explicit TokenFolder(std::size_t tokens, const std::string& module = default_module());
   ~TokenFolder(); // removes folder(); the tokens go when the process ends
-  TokenFolder(const TokenFolder &) = delete;
-  TokenFolder &operator=(const TokenFolder &) = delete;
+  TokenFolder(const TokenFolder&) = delete;
+  TokenFolder& operator=(const TokenFolder&) = delete;
 
   [[nodiscard]] std::size_t size() const { return tokens_.size(); }
-  [[nodiscard]] const std::string &folder() const { return folder_; } // 0700, for the test's own files, too
-  [[nodiscard]] const std::string &module_path() const { return module_; }
+  [[nodiscard]] const std::string& folder() const { return folder_; } // 0700, for the test's own files, too
+  [[nodiscard]] const std::string& module_path() const { return module_; }
   [[nodiscard]] static std::string conf_path(); // softhsm2.conf; empty where external()
 
-  [[nodiscard]] const std::string &label(std::size_t i) const { return tokens_.at(i).label; } // "hsmux-test-7"
-  [[nodiscard]] const std::string &pin(std::size_t i) const { return tokens_.at(i).pin; }
-  [[nodiscard]] const std::string &pin_file(std::size_t i) const { return tokens_.at(i).pin_file; } // 0600
+  [[nodiscard]] const std::string& label(std::size_t i) const { return tokens_.at(i).label; } // "hsmux-test-7"
+  [[nodiscard]] const std::string& pin(std::size_t i) const { return tokens_.at(i).pin; }
+  [[nodiscard]] const std::string& pin_file(std::size_t i) const { return tokens_.at(i).pin_file; } // 0600
   [[nodiscard]] unsigned long slot_id(std::size_t i) const { return tokens_.at(i).slot_id; } // in this process only
 
   // A configuration (engine/config.h) of module "test" and slots "slot-0", "slot-1", ... `extra` stands at the top:
   // top-level keys first, then tables. `slot_extra` is added to every slot.
-  [[nodiscard]] std::string toml(const std::string &extra = "", const std::string &slot_extra = "") const;
+  [[nodiscard]] std::string toml(const std::string& extra = "", const std::string& slot_extra = "") const;
   // The same in folder()/hsmux.toml; its path.
-  [[nodiscard]] std::string write_toml(const std::string &extra = "", const std::string &slot_extra = "") const;
+  [[nodiscard]] std::string write_toml(const std::string& extra = "", const std::string& slot_extra = "") const;
 
 private:
   struct Token {

@@ -16,7 +16,7 @@ namespace {
 
 using testing::HasSubstr;
 
-mode_t mode_of(const std::string &path) {
+mode_t mode_of(const std::string& path) {
   struct stat status{};
   EXPECT_EQ(stat(path.c_str(), &status), 0) << path;
   return status.st_mode & 0777;

@@ -11,18 +11,18 @@
 
 namespace hsmux {
 
-void add_decrypt(CLI::App &app, Program &program);
-void add_demo(CLI::App &app, Program &program);
-void add_encrypt(CLI::App &app, Program &program);
-void add_init_softhsm(CLI::App &app, Program &program);
-void add_keys(CLI::App &app, Program &program);
-void add_random(CLI::App &app, Program &program);
-void add_selftest(CLI::App &app, Program &program);
-void add_sign(CLI::App &app, Program &program);
-void add_slots(CLI::App &app, Program &program);
-void add_verify(CLI::App &app, Program &program);
+void add_decrypt(CLI::App& app, Program& program);
+void add_demo(CLI::App& app, Program& program);
+void add_encrypt(CLI::App& app, Program& program);
+void add_init_softhsm(CLI::App& app, Program& program);
+void add_keys(CLI::App& app, Program& program);
+void add_random(CLI::App& app, Program& program);
+void add_selftest(CLI::App& app, Program& program);
+void add_sign(CLI::App& app, Program& program);
+void add_slots(CLI::App& app, Program& program);
+void add_verify(CLI::App& app, Program& program);
 
 // --algorithm's value. Errors: kInvalidArgument that lists the known names.
-Result<Algorithm> algorithm_named(const std::string &name);
+Result<Algorithm> algorithm_named(const std::string& name);
 
 } // namespace hsmux

@@ -84,11 +84,9 @@ public:
   Status prepare() {
     out_.resize(Engine::output_bytes_max(job_.algorithm, job_.operation, kBlockBytes));
     if (job_.operation != Operation::kDecrypt) return {};
-    HSMUX_TRY(sealed_, engine_.encrypt({.key = key_,
-                                        .algorithm = job_.algorithm,
-                                        .plaintext = plain_,
-                                        .aad = {},
-                                        .options = timeout_}));
+    HSMUX_TRY(sealed_,
+              engine_.encrypt(
+                  {.key = key_, .algorithm = job_.algorithm, .plaintext = plain_, .aad = {}, .options = timeout_}));
     out_.resize(std::max(out_.size(), sealed_.size()));
     return {};
   }
@@ -196,12 +194,13 @@ public:
     const std::string label = prefix + std::string(job.suffix);
     HSMUX_TRY(const bool there, engine_.exists(label, program_.request_options()));
     if (there) return label;
-    HSMUX_TRY(const KeyInfo key, engine_.generate({.label = label,
-                                                   .algorithm = job.algorithm,
-                                                   .bits = 0,
-                                                   .placement = PlacementConfig{.kind = Placement::kAll, .quorum = 0, .slots = {}},
-                                                   .software_key = false,
-                                                   .options = program_.request_options()}));
+    HSMUX_TRY(const KeyInfo key,
+              engine_.generate({.label = label,
+                                .algorithm = job.algorithm,
+                                .bits = 0,
+                                .placement = PlacementConfig{.kind = Placement::kAll, .quorum = 0, .slots = {}},
+                                .software_key = false,
+                                .options = program_.request_options()}));
     made_.push_back("id:" + key.id);
     return made_.back();
   }
@@ -319,8 +318,10 @@ double drive(const Callers& callers, std::uint32_t wanted) {
       for (const auto& caller : callers) errors += caller->errors();
       text += fmt::format("   errors {}", errors);
       last = now;
-      if (terminal) line.show(text);
-      else fmt::print(stderr, "{}\n", text);
+      if (terminal)
+        line.show(text);
+      else
+        fmt::print(stderr, "{}\n", text);
     }
     stop = true;
   }
@@ -369,12 +370,13 @@ void add_demo(CLI::App& app, Program& program) {
       ->type_name("N");
   command->add_option("--key-prefix", options->key_prefix, "Keys are named PREFIX-sign, PREFIX-decrypt, PREFIX-encrypt")
       ->type_name("PREFIX");
-  command->footer("Uses the keys of those names where they exist, else makes them and deletes them at the end. Latencies\n"
-                  "include waiting for a session. Not a benchmark: callers, checks and HSM share this machine.\n"
-                  "Examples:\n"
-                  "  hsmux demo\n"
-                  "  hsmux demo --seconds 30 --callers 8 --json\n"
-                  "Global options: see hsmux --help.");
+  command->footer(
+      "Uses the keys of those names where they exist, else makes them and deletes them at the end. Latencies\n"
+      "include waiting for a session. Not a benchmark: callers, checks and HSM share this machine.\n"
+      "Examples:\n"
+      "  hsmux demo\n"
+      "  hsmux demo --seconds 30 --callers 8 --json\n"
+      "Global options: see hsmux --help.");
   program.on(*command, [&program, options] { return demo(program, *options); });
 }
 

@@ -7,7 +7,7 @@
 namespace hsmux {
 namespace {
 
-Result<ExitCode> encrypt(Program &program, const OperationOptions &options) {
+Result<ExitCode> encrypt(Program& program, const OperationOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   HSMUX_CHECK(check_output(program, options.out));
   HSMUX_TRY(const SecureBytes aad, read_aad(options, algorithm));
@@ -24,9 +24,9 @@ Result<ExitCode> encrypt(Program &program, const OperationOptions &options) {
 
 } // namespace
 
-void add_encrypt(CLI::App &app, Program &program) {
+void add_encrypt(CLI::App& app, Program& program) {
   auto options = std::make_shared<OperationOptions>();
-  CLI::App *command =
+  CLI::App* command =
       app.add_subcommand("encrypt", "Encrypt a small file (RSA-OAEP: on this host; AES-GCM: in the HSM)");
   add_key_options(*command, *options);
   add_output_options(*command, options->out);

@@ -25,7 +25,7 @@ std::unexpected<Error> io_error(std::string_view what, std::string_view path) {
   return fail(ErrorKind::kIo, fmt::format("{} {}: {}", path, what, std::strerror(why)));
 }
 
-std::unexpected<Error> exists_already(const std::string &path) {
+std::unexpected<Error> exists_already(const std::string& path) {
   return fail(ErrorKind::kConflict, fmt::format("{} exists already and is left alone; --force overwrites it", path));
 }
 
@@ -35,8 +35,8 @@ public:
   ~Descriptor() {
     if (fd_ > STDERR_FILENO) ::close(fd_);
   }
-  Descriptor(const Descriptor &) = delete;
-  Descriptor &operator=(const Descriptor &) = delete;
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
   [[nodiscard]] int get() const { return fd_; }
   // The answer counts: network file systems report failed writes here.
   [[nodiscard]] bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
@@ -61,7 +61,7 @@ SecureBytes grown(SecureBytes bytes, std::size_t size) {
   return larger;
 }
 
-Result<SecureBytes> read_all(int fd, const std::string &name, std::size_t bytes_max) {
+Result<SecureBytes> read_all(int fd, const std::string& name, std::size_t bytes_max) {
   struct stat info{};
   constexpr std::size_t kFirst = 64UL << 10;
   const bool sized = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
@@ -101,7 +101,7 @@ bool plain_text(ByteView bytes) {
 // A name beside `path`; removed unless it was renamed.
 class TemporaryFile {
 public:
-  static Result<std::string> name_beside(const std::string &path) {
+  static Result<std::string> name_beside(const std::string& path) {
     std::array<std::uint8_t, 8> random{};
     HSMUX_CHECK(random_bytes(random));
     return (std::filesystem::path(path).parent_path() / (".hsmux-" + to_hex(random))).string();
@@ -110,10 +110,10 @@ public:
   ~TemporaryFile() {
     if (!renamed_) unlink(name_.c_str());
   }
-  TemporaryFile(const TemporaryFile &) = delete;
-  TemporaryFile &operator=(const TemporaryFile &) = delete;
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  [[nodiscard]] Status rename_to(const std::string &path, bool force) {
+  [[nodiscard]] Status rename_to(const std::string& path, bool force) {
     if (force) {
       if (rename(name_.c_str(), path.c_str()) != 0) return io_error("cannot be written", path);
       renamed_ = true;
@@ -137,7 +137,7 @@ private:
 
 enum class Place : std::uint8_t { kFree, kFile, kStream, kFolder };
 
-Result<Place> place_at(const std::string &path) {
+Result<Place> place_at(const std::string& path) {
   struct stat info{};
   if (lstat(path.c_str(), &info) != 0) {
     if (errno == ENOENT) return Place::kFree;
@@ -150,11 +150,9 @@ Result<Place> place_at(const std::string &path) {
 
 } // namespace
 
-ByteView bytes_of(const std::string &text) {
-  return {reinterpret_cast<const std::uint8_t *>(text.data()), text.size()};
-}
+ByteView bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
-Result<SecureBytes> read_input(const std::string &path, std::size_t bytes_max) {
+Result<SecureBytes> read_input(const std::string& path, std::size_t bytes_max) {
   if (path.empty() || path == "-") return read_all(STDIN_FILENO, "standard input", bytes_max);
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) return io_error("cannot be read", path);
@@ -194,7 +192,7 @@ Status Output::write(ByteView bytes) const {
   return temporary.rename_to(path, force);
 }
 
-Status write_new_file(const std::string &path, ByteView bytes, unsigned mode) {
+Status write_new_file(const std::string& path, ByteView bytes, unsigned mode) {
   Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (file.get() < 0) return errno == EEXIST ? exists_already(path) : io_error("cannot be made", path);
   if (fchmod(file.get(), mode) != 0) return io_error("cannot be made", path);

@@ -14,7 +14,7 @@ inline constexpr std::size_t kInputBytesMax = 64UL << 20;
 
 // All of the file, or of standard input when `path` is empty or "-"; wiped at its end, since it may be a plaintext. An
 // interruption ends the wait for input. Errors: kIo, kInvalidArgument (more than `bytes_max`).
-Result<SecureBytes> read_input(const std::string &path, std::size_t bytes_max = kInputBytesMax);
+Result<SecureBytes> read_input(const std::string& path, std::size_t bytes_max = kInputBytesMax);
 
 struct Output {
   std::string path; // empty or "-": standard output
@@ -32,8 +32,8 @@ struct Output {
 };
 
 // A new file with exactly this mode, for set-up. Errors: kConflict, kIo.
-Status write_new_file(const std::string &path, ByteView bytes, unsigned mode);
+Status write_new_file(const std::string& path, ByteView bytes, unsigned mode);
 
-ByteView bytes_of(const std::string &text);
+ByteView bytes_of(const std::string& text);
 
 } // namespace hsmux

@@ -11,7 +11,7 @@ namespace hsmux {
 namespace {
 
 // "--slots quorum 2" is one value for the parser: an option that takes one or two would swallow the key's name.
-std::vector<std::string> arguments(int argc, char **argv) {
+std::vector<std::string> arguments(int argc, char** argv) {
   std::vector<std::string> all(argv + 1, argv + argc);
   for (std::size_t i = 0; i + 2 < all.size(); ++i) {
     if (all[i] != "--slots" || all[i + 1] != "quorum") continue;
@@ -21,7 +21,7 @@ std::vector<std::string> arguments(int argc, char **argv) {
   return all;
 }
 
-void add_commands(CLI::App &app, Program &program) {
+void add_commands(CLI::App& app, Program& program) {
   app.fallthrough(); // global options also after a subcommand; before add_subcommand, which hands it down
   app.require_subcommand(1);
   app.set_version_flag("--version", "hsmux " HSMUX_VERSION);
@@ -38,7 +38,7 @@ void add_commands(CLI::App &app, Program &program) {
   add_demo(app, program);
 }
 
-ExitCode run(int argc, char **argv) {
+ExitCode run(int argc, char** argv) {
   Program::watch_signals();
   Program program;
   CLI::App app("hsmux: a PKCS#11 session-pool engine for HSMs", "hsmux");
@@ -47,10 +47,10 @@ ExitCode run(int argc, char **argv) {
     add_commands(app, program);
     std::ranges::reverse(args); // as CLI11 wants them
     app.parse(args);
-  } catch (const CLI::Success &answer) { // --help, --version
+  } catch (const CLI::Success& answer) { // --help, --version
     app.exit(answer);
     return ExitCode::kOk;
-  } catch (const CLI::Error &error) {
+  } catch (const CLI::Error& error) {
     const bool json = std::find(argv + 1, argv + argc, std::string_view("--json")) != argv + argc;
     Program::report(make_error(ErrorKind::kInvalidArgument, std::string(error.what()) + " (see --help)"), json);
     return ExitCode::kUsage;
@@ -61,7 +61,7 @@ ExitCode run(int argc, char **argv) {
 } // namespace
 } // namespace hsmux
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 1) return static_cast<int>(hsmux::ExitCode::kUsage);
   return static_cast<int>(hsmux::run(argc, argv));
 }

@@ -17,7 +17,7 @@ struct Options {
   bool temporary = false;
 };
 
-Result<ExitCode> init_softhsm(Program &program, const Options &options) {
+Result<ExitCode> init_softhsm(Program& program, const Options& options) {
   if (options.folder.empty() != options.temporary) {
     return fail(ErrorKind::kInvalidArgument, "give either DIR or --temporary");
   }
@@ -51,9 +51,9 @@ Result<ExitCode> init_softhsm(Program &program, const Options &options) {
 
 } // namespace
 
-void add_init_softhsm(CLI::App &app, Program &program) {
+void add_init_softhsm(CLI::App& app, Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App *command =
+  CLI::App* command =
       app.add_subcommand("init-softhsm", "Make SoftHSM2 tokens with random PINs and a configuration, for trying out");
   command->add_option("DIR", options->folder, "A new or empty folder");
   command->add_option("--slots", options->slots, "How many tokens, 1 to 64 (default 2)")

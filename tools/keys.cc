@@ -32,7 +32,7 @@ struct DeleteOptions {
   bool yes = false;
 };
 
-std::vector<std::string> purpose_names(const KeyPurposes &purposes) {
+std::vector<std::string> purpose_names(const KeyPurposes& purposes) {
   std::vector<std::string> names;
   if (purposes.sign) names.emplace_back("sign");
   if (purposes.decrypt) names.emplace_back("decrypt");
@@ -43,7 +43,7 @@ std::vector<std::string> purpose_names(const KeyPurposes &purposes) {
   return names;
 }
 
-nlohmann::json key_json(const KeyInfo &key) {
+nlohmann::json key_json(const KeyInfo& key) {
   return {{"label", key.label},
           {"id", key.id},
           {"kind", key.kind},
@@ -56,7 +56,7 @@ nlohmann::json key_json(const KeyInfo &key) {
 
 std::string yes_no(bool value) { return value ? "yes" : "no"; }
 
-std::string key_text(const KeyInfo &key) {
+std::string key_text(const KeyInfo& key) {
   return fmt::format("label        {}\nid           {}\nkind         {}, {} bits\npurposes     {}\nsensitive    {}\n"
                      "extractable  {}\nslots        {}\n",
                      printable(key.label), key.id, printable(key.kind), key.bits,
@@ -64,18 +64,18 @@ std::string key_text(const KeyInfo &key) {
                      fmt::join(key.slots, ", "));
 }
 
-Result<ExitCode> list(Program &program) {
+Result<ExitCode> list(Program& program) {
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("listing keys");
   HSMUX_TRY(const std::vector<KeyInfo> keys, engine->list_keys({}, program.request_options()));
   if (program.options.json) {
     nlohmann::json all = nlohmann::json::array();
-    for (const KeyInfo &key : keys) all.push_back(key_json(key));
+    for (const KeyInfo& key : keys) all.push_back(key_json(key));
     HSMUX_CHECK(Program::print_json({{"keys", std::move(all)}}));
     return ExitCode::kOk;
   }
   std::vector<std::vector<std::string>> rows;
-  for (const KeyInfo &key : keys) {
+  for (const KeyInfo& key : keys) {
     rows.push_back({key.label, key.id, key.kind, std::to_string(key.bits),
                     fmt::format("{}", fmt::join(purpose_names(key.purposes), ",")),
                     fmt::format("{}", fmt::join(key.slots, ","))});
@@ -84,7 +84,7 @@ Result<ExitCode> list(Program &program) {
   return ExitCode::kOk;
 }
 
-Result<ExitCode> show(Program &program, const std::string &name) {
+Result<ExitCode> show(Program& program, const std::string& name) {
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("looking for the key");
   HSMUX_TRY(const KeyInfo key, engine->find_key(name, program.request_options()));
@@ -92,7 +92,7 @@ Result<ExitCode> show(Program &program, const std::string &name) {
   return ExitCode::kOk;
 }
 
-Result<ExitCode> exists(Program &program, const std::string &name) {
+Result<ExitCode> exists(Program& program, const std::string& name) {
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("looking for the key");
   HSMUX_TRY(const bool found, engine->exists(name, program.request_options()));
@@ -100,7 +100,7 @@ Result<ExitCode> exists(Program &program, const std::string &name) {
   return found ? ExitCode::kOk : ExitCode::kNo;
 }
 
-Result<ExitCode> public_key(Program &program, const PublicKeyOptions &options) {
+Result<ExitCode> public_key(Program& program, const PublicKeyOptions& options) {
   HSMUX_CHECK(options.out.check());
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("reading the public key");
@@ -118,14 +118,14 @@ Result<ExitCode> public_key(Program &program, const PublicKeyOptions &options) {
 }
 
 // "all", "quorum:N", or slot names with commas between.
-Result<std::optional<PlacementConfig>> placement_of(const std::string &text) {
+Result<std::optional<PlacementConfig>> placement_of(const std::string& text) {
   if (text.empty()) return std::nullopt;
   PlacementConfig placement;
   constexpr std::string_view kQuorum = "quorum:";
   if (text == "all") return placement;
   if (text.starts_with(kQuorum)) {
     placement.kind = Placement::kQuorum;
-    const char *end = text.data() + text.size();
+    const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data() + kQuorum.size(), end, placement.quorum);
     if (error == std::errc() && stop == end && placement.quorum > 0) return placement;
     return fail(ErrorKind::kInvalidArgument, "--slots quorum N: N is how many slots must get the key, 1 or more");
@@ -135,7 +135,7 @@ Result<std::optional<PlacementConfig>> placement_of(const std::string &text) {
   return placement;
 }
 
-Status refuse_taken_name(Engine &engine, const Program &program, const std::string &name) {
+Status refuse_taken_name(Engine& engine, const Program& program, const std::string& name) {
   HSMUX_TRY(const std::vector<KeyInfo> there, engine.list_keys(name, program.request_options()));
   if (there.empty()) return {};
   return fail(ErrorKind::kConflict,
@@ -144,7 +144,7 @@ Status refuse_taken_name(Engine &engine, const Program &program, const std::stri
                           name, there[0].id, fmt::join(there[0].slots, ", ")));
 }
 
-Result<ExitCode> generate(Program &program, const GenerateOptions &options) {
+Result<ExitCode> generate(Program& program, const GenerateOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   HSMUX_TRY(const std::optional<PlacementConfig> placement, placement_of(options.slots));
   if (!program.options.slot.empty()) {
@@ -174,20 +174,20 @@ Result<ExitCode> generate(Program &program, const GenerateOptions &options) {
   return ExitCode::kOk;
 }
 
-bool confirmed(const std::string &question) {
+bool confirmed(const std::string& question) {
   std::cerr << question << " [y/N] " << std::flush;
   std::string answer;
   return std::getline(std::cin, answer) && (answer == "y" || answer == "yes");
 }
 
-Result<ExitCode> remove(Program &program, const DeleteOptions &options) {
+Result<ExitCode> remove(Program& program, const DeleteOptions& options) {
   if (!options.yes && !stdin_is_terminal()) {
     return fail(ErrorKind::kInvalidArgument, "deleting a key cannot be undone: give --yes (nobody can be asked here)");
   }
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   if (!options.yes) {
     HSMUX_TRY(const std::vector<KeyInfo> keys, engine->list_keys(options.name, program.request_options()));
-    for (const KeyInfo &key : keys)
+    for (const KeyInfo& key : keys)
       program.note(fmt::format("{} (id {}) in {}", key.label, key.id, fmt::join(key.slots, ", ")));
     if (!keys.empty() && !confirmed("Delete it for ever?")) {
       return fail(ErrorKind::kInvalidArgument, "nothing was deleted");
@@ -204,14 +204,14 @@ Result<ExitCode> remove(Program &program, const DeleteOptions &options) {
   return ExitCode::kOk;
 }
 
-constexpr const char *kGlobal = "Global options: see hsmux --help.";
+constexpr const char* kGlobal = "Global options: see hsmux --help.";
 
-void add_name(CLI::App &command, std::string &name) {
+void add_name(CLI::App& command, std::string& name) {
   command.add_option("NAME", name, "Label, id:HEX, or an RFC 7512 URI")->required();
 }
 
-void add_readers(CLI::App &keys, Program &program) {
-  CLI::App *command = keys.add_subcommand("list", "All keys of all slots, or of --slot");
+void add_readers(CLI::App& keys, Program& program) {
+  CLI::App* command = keys.add_subcommand("list", "All keys of all slots, or of --slot");
   command->footer(std::string("Examples:\n  hsmux keys list\n  hsmux keys list --slot hsm-a --json\n") + kGlobal);
   program.on(*command, [&program] { return list(program); });
 
@@ -237,9 +237,9 @@ void add_readers(CLI::App &keys, Program &program) {
   program.on(*command, [&program, options] { return public_key(program, *options); });
 }
 
-void add_writers(CLI::App &keys, Program &program) {
+void add_writers(CLI::App& keys, Program& program) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App *command = keys.add_subcommand("generate", "Make a key; prints id:HEX, which names it for ever");
+  CLI::App* command = keys.add_subcommand("generate", "Make a key; prints id:HEX, which names it for ever");
   command->add_option("NAME", options->name, "The label")->required();
   command->add_option("--algorithm", options->algorithm, "What it is for, as `hsmux slots` lists them")
       ->required()
@@ -268,8 +268,8 @@ void add_writers(CLI::App &keys, Program &program) {
 
 } // namespace
 
-void add_keys(CLI::App &app, Program &program) {
-  CLI::App *keys = app.add_subcommand("keys", "Keys in the slots: list, show, exists, public-key, generate, delete");
+void add_keys(CLI::App& app, Program& program) {
+  CLI::App* keys = app.add_subcommand("keys", "Keys in the slots: list, show, exists, public-key, generate, delete");
   keys->require_subcommand(1);
   keys->footer("Examples:\n  hsmux keys list\n  hsmux keys generate --help\nGlobal options: see hsmux --help.");
   add_readers(*keys, program);

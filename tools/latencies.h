@@ -1,4 +1,5 @@
-// Latencies of one thread: a bounded sample, exact as long as it does not overflow. One thread at a time; merged at the end.
+// Latencies of one thread: a bounded sample, exact as long as it does not overflow. One thread at a time; merged at the
+// end.
 #pragma once
 
 #include <chrono>

@@ -47,7 +47,7 @@ void Log::raise(LogLevel level_min) {
   level_min_ = std::max(level_min_, level_min);
 }
 
-void Log::write(LogLevel level, const std::string &message) {
+void Log::write(LogLevel level, const std::string& message) {
   const std::lock_guard lock(mutex_);
   if (level < level_min_) return;
   if (holding_ && held_.size() < kHeldMax) {
@@ -62,17 +62,17 @@ void Log::hold() {
   holding_ = true;
 }
 
-void Log::release(const std::string &known) {
+void Log::release(const std::string& known) {
   const std::lock_guard lock(mutex_);
   holding_ = false;
-  for (const auto &[level, message] : held_) {
+  for (const auto& [level, message] : held_) {
     if (message != known) show(level, message);
   }
   held_.clear();
 }
 
-void Log::show(LogLevel level, const std::string &message) const {
-  const Level &row = kLevels.at(static_cast<std::size_t>(level));
+void Log::show(LogLevel level, const std::string& message) const {
+  const Level& row = kLevels.at(static_cast<std::size_t>(level));
   if (!json_) return spdlog::log(row.spdlog_level, printable(message));
   const nlohmann::json line{{"log", {{"level", row.name}, {"message", message}}}};
   spdlog::log(row.spdlog_level, line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));

@@ -17,15 +17,15 @@ public:
   // With `json`, {"log":{"level","message"}} instead of "hsmux: warning: ...".
   void configure(LogLevel level_min, bool json);
   void raise(LogLevel level_min); // never lowers
-  void write(LogLevel level, const std::string &message);
+  void write(LogLevel level, const std::string& message);
 
   // From hold() on lines are kept; release() shows them, without those that say `known`: what the program is about to
   // report as its error is not said twice.
   void hold();
-  void release(const std::string &known = {});
+  void release(const std::string& known = {});
 
 private:
-  void show(LogLevel level, const std::string &message) const;
+  void show(LogLevel level, const std::string& message) const;
 
   std::mutex mutex_; // guards what follows
   LogLevel level_min_ = LogLevel::kWarning;

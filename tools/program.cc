@@ -33,52 +33,52 @@ void on_signal(int) {
   errno = saved;
 }
 
-std::string dump(const nlohmann::json &value) {
+std::string dump(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); // tokens need not speak UTF-8
 }
 
-void print_error_line(const std::string &line) {
+void print_error_line(const std::string& line) {
   std::fputs((line + "\n").c_str(), stderr); // nobody is left to tell when this fails
 }
 
 std::string exit_code_help() {
   std::string text = "Exit codes:\n";
-  for (const ExitMeaning &row : exit_meanings()) {
+  for (const ExitMeaning& row : exit_meanings()) {
     text += fmt::format("  {:>3}  {}\n", static_cast<int>(row.code), row.text);
   }
   return text;
 }
 
 // Where the configuration leaves the algorithm out, it stays out.
-void narrow_to(Config &config, Algorithm algorithm) {
+void narrow_to(Config& config, Algorithm algorithm) {
   const std::string name(spec_of(algorithm).name);
   if (config.algorithms.empty() || std::ranges::find(config.algorithms, name) != config.algorithms.end()) {
     config.algorithms = {name};
   }
 }
 
-bool asks_for_a_pin(const Config &config) {
-  return std::ranges::any_of(config.slots, [](const SlotConfig &slot) {
+bool asks_for_a_pin(const Config& config) {
+  return std::ranges::any_of(config.slots, [](const SlotConfig& slot) {
     return slot.pin && std::holds_alternative<PinFromPrompt>(*slot.pin);
   });
 }
 
-Status narrow_to(Config &config, const std::string &slot) {
+Status narrow_to(Config& config, const std::string& slot) {
   std::vector<std::string> names;
-  for (const SlotConfig &configured : config.slots) names.push_back(configured.name);
-  std::erase_if(config.slots, [&](const SlotConfig &configured) { return configured.name != slot; });
+  for (const SlotConfig& configured : config.slots) names.push_back(configured.name);
+  std::erase_if(config.slots, [&](const SlotConfig& configured) { return configured.name != slot; });
   if (config.slots.empty()) {
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("--slot: no slot is named '{}'; configured are {}", slot, fmt::join(names, ", ")));
   }
-  std::erase_if(config.modules, [&](const ModuleConfig &module) { return module.name != config.slots[0].module; });
+  std::erase_if(config.modules, [&](const ModuleConfig& module) { return module.name != config.slots[0].module; });
   config.keys.placement = {};
   return {};
 }
 
 } // namespace
 
-void Program::add_options(CLI::App &app) {
+void Program::add_options(CLI::App& app) {
   const std::map<std::string, LogLevel> levels{{"debug", LogLevel::kDebug},
                                                {"info", LogLevel::kInfo},
                                                {"warning", LogLevel::kWarning},
@@ -111,7 +111,7 @@ void Program::add_options(CLI::App &app) {
       exit_code_help());
 }
 
-void Program::on(CLI::App &command, Action action) {
+void Program::on(CLI::App& command, Action action) {
   command.callback([this, action = std::move(action)] { action_ = action; });
 }
 
@@ -141,17 +141,17 @@ Result<Config> Program::read_configuration() const {
   HSMUX_TRY(Config config, read_config(options.config_path));
   if (!options.slot.empty()) HSMUX_CHECK(narrow_to(config, options.slot));
   if (options.allow_pin_count_low) {
-    for (SlotConfig &slot : config.slots) slot.allow_pin_count_low = true;
+    for (SlotConfig& slot : config.slots) slot.allow_pin_count_low = true;
   }
   return config;
 }
 
-Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions &open) {
+Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions& open) {
   HSMUX_TRY(Config config, read_configuration());
   if (open.only) narrow_to(config, *open.only);
   EngineOptions engine_options;
   engine_options.events = open.events;
-  engine_options.log = [log = log_](LogLevel level, const std::string &message) { log->write(level, message); };
+  engine_options.log = [log = log_](LogLevel level, const std::string& message) { log->write(level, message); };
   engine_options.set_module_environment = true;
   engine_options.slots_at_start_min = options.slots_at_start_min.value_or(open.slots_at_start_min);
   if (options.timeout_ms) engine_options.connect_timeout = std::chrono::milliseconds(*options.timeout_ms);
@@ -163,14 +163,16 @@ Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions &open) {
   using Opened = Result<std::unique_ptr<Engine>>;
   std::promise<Opened> promise;
   std::future<Opened> future = promise.get_future();
-  std::thread([config = std::move(config), engine_options, promise = std::move(promise)]() mutable {
+  std::thread opener([config = std::move(config), engine_options, promise = std::move(promise)]() mutable {
     promise.set_value(Engine::open(std::move(config), std::move(engine_options)));
-  }).detach();
+  });
   while (future.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
     if (!interrupted()) continue;
+    opener.detach();
     left_behind_ = true;
     return fail(ErrorKind::kUnavailable, "interrupted while connecting");
   }
+  opener.join(); // a result is not yet the thread's end: its thread-local destructors must not run beside exit()'s
   Opened engine = future.get();
   progress.reset();
   log_->release(engine ? std::string() : engine.error().text());
@@ -199,19 +201,19 @@ Status Program::print(std::string_view text) {
   return fail(ErrorKind::kIo, fmt::format("standard output cannot be written: {}", std::strerror(errno)));
 }
 
-Status Program::print_json(const nlohmann::json &value) { return print(dump(value) + "\n"); }
+Status Program::print_json(const nlohmann::json& value) { return print(dump(value) + "\n"); }
 
 void Program::note(std::string_view text) const {
   print_error_line(options.json ? dump({{"note", text}}) : fmt::format("hsmux: {}", printable(text)));
 }
 
-void Program::report(const Error &error) const { report(error, options.json); }
+void Program::report(const Error& error) const { report(error, options.json); }
 
-void Program::report(const Error &error, bool json) {
+void Program::report(const Error& error, bool json) {
   print_error_line(json ? dump({{"error", error_json(error)}}) : fmt::format("hsmux: {}", printable(error.text())));
 }
 
-nlohmann::json error_json(const Error &error) {
+nlohmann::json error_json(const Error& error) {
   nlohmann::json json{
       {"kind", error_kind_name(error.kind)}, {"retryable", error.retryable()}, {"message", error.message}};
   if (error.call != Call::kNone) json["call"] = call_name(error.call);

@@ -50,9 +50,9 @@ public:
   GlobalOptions options;
 
   // Adds the global options and the exit codes to `app`, so that all may stand before or after a subcommand.
-  void add_options(CLI::App &app);
+  void add_options(CLI::App& app);
   // `action` is what runs when `command` was chosen, after all of the command line was understood.
-  void on(CLI::App &command, Action action);
+  void on(CLI::App& command, Action action);
   // Runs the chosen action and reports its error. The exit status of the process.
   ExitCode run();
 
@@ -60,7 +60,7 @@ public:
   // kInvalidArgument (--slot names none).
   [[nodiscard]] Result<Config> read_configuration() const;
   // Shows progress when it takes long; an interruption ends it. Errors: as read_configuration and Engine::open.
-  [[nodiscard]] Result<std::unique_ptr<Engine>> open_engine(const OpenOptions &open = {});
+  [[nodiscard]] Result<std::unique_ptr<Engine>> open_engine(const OpenOptions& open = {});
   // --timeout, counted from now. (--slot needs no mention: the engine knows only that slot.)
   [[nodiscard]] RequestOptions request_options() const;
 
@@ -72,13 +72,13 @@ public:
   // Standard output. Errors: kIo (closed pipe, full disk).
   [[nodiscard]] static Status print(std::string_view text);
   // One JSON value on one line.
-  [[nodiscard]] static Status print_json(const nlohmann::json &value);
+  [[nodiscard]] static Status print_json(const nlohmann::json& value);
   // A sentence for people on standard error, "hsmux: ..."; with --json {"note": "..."}.
   void note(std::string_view text) const;
   // {"error":{...}} with --json, else one line; on standard error.
-  void report(const Error &error) const;
+  void report(const Error& error) const;
   // Usage errors, which have no Error of their own before the options are known.
-  static void report(const Error &error, bool json);
+  static void report(const Error& error, bool json);
 
   // Log lines below `level` are not shown, whatever --log-level says.
   void hush(LogLevel level) { log_->raise(level); }
@@ -90,6 +90,6 @@ private:
 };
 
 // {"kind","call","rv","rv_name","slot","retryable","message"}; call, rv and slot only where there are some.
-nlohmann::json error_json(const Error &error);
+nlohmann::json error_json(const Error& error);
 
 } // namespace hsmux

@@ -18,7 +18,7 @@ struct Options {
   Output out{.path = {}, .force = false, .secret = true};
 };
 
-Result<ExitCode> random(Program &program, const Options &options) {
+Result<ExitCode> random(Program& program, const Options& options) {
   HSMUX_CHECK(options.out.check());
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("asking for random bytes");
@@ -40,9 +40,9 @@ Result<ExitCode> random(Program &program, const Options &options) {
 
 } // namespace
 
-void add_random(CLI::App &app, Program &program) {
+void add_random(CLI::App& app, Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App *command = app.add_subcommand("random", "Random bytes from an HSM");
+  CLI::App* command = app.add_subcommand("random", "Random bytes from an HSM");
   command->add_option("--bytes", options->bytes, "How many (default 32, at most 1 MiB)")
       ->check(CLI::Range(std::size_t{1}, kRandomBytesMax))
       ->type_name("N");

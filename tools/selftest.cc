@@ -148,7 +148,8 @@ public:
         if (Program::interrupted()) return;
         check(slot.name, *find_spec(algorithm.algorithm), algorithm);
       }
-      if (slot.algorithms.empty()) skip("all", slot.name, "all", "the slot is not up: see hsmux slots", Outcome::kFailed);
+      if (slot.algorithms.empty())
+        skip("all", slot.name, "all", "the slot is not up: see hsmux slots", Outcome::kFailed);
     }
   }
 
@@ -199,8 +200,12 @@ private:
     progress_.show(fmt::format("self-test: {} on {}: {}", algorithm, slot, name));
     const TimePoint start = MonotonicClock::now();
     const Status status = work();
-    Row row{std::string(algorithm), slot, std::string(name), Outcome::kPassed,
-            std::chrono::duration_cast<std::chrono::milliseconds>(MonotonicClock::now() - start), ""};
+    Row row{std::string(algorithm),
+            slot,
+            std::string(name),
+            Outcome::kPassed,
+            std::chrono::duration_cast<std::chrono::milliseconds>(MonotonicClock::now() - start),
+            ""};
     if (!status) {
       // A token that takes no keys in clear is no worse for it.
       const bool import_refused = status.error().call == Call::kCreateObject;
@@ -228,18 +233,22 @@ Status report(const Program& program, const Selftest& test) {
   if (program.options.json) {
     nlohmann::json rows = nlohmann::json::array();
     for (const Row& row : test.rows()) {
-      rows.push_back({{"algorithm", row.algorithm},
-                      {"slot", row.slot},
-                      {"check", row.check},
-                      {"outcome", row.outcome == Outcome::kFailed ? "failed" : kOutcomeNames[static_cast<std::size_t>(row.outcome)]},
-                      {"milliseconds", row.time.count()},
-                      {"detail", row.detail}});
+      rows.push_back(
+          {{"algorithm", row.algorithm},
+           {"slot", row.slot},
+           {"check", row.check},
+           {"outcome",
+            row.outcome == Outcome::kFailed ? "failed" : kOutcomeNames[static_cast<std::size_t>(row.outcome)]},
+           {"milliseconds", row.time.count()},
+           {"detail", row.detail}});
     }
-    return Program::print_json({{"checks", std::move(rows)}, {"passed", passed}, {"failed", failed}, {"skipped", skipped}});
+    return Program::print_json(
+        {{"checks", std::move(rows)}, {"passed", passed}, {"failed", failed}, {"skipped", skipped}});
   }
   std::vector<std::vector<std::string>> lines;
   for (const Row& row : test.rows()) {
-    lines.push_back({row.algorithm, row.slot, row.check, std::string(kOutcomeNames[static_cast<std::size_t>(row.outcome)]),
+    lines.push_back({row.algorithm, row.slot, row.check,
+                     std::string(kOutcomeNames[static_cast<std::size_t>(row.outcome)]),
                      fmt::format("{} ms", row.time.count()), row.detail});
   }
   HSMUX_CHECK(Program::print(table({"ALGORITHM", "SLOT", "CHECK", "RESULT", "TIME", ""}, lines)));
@@ -259,13 +268,14 @@ Result<ExitCode> selftest(Program& program) {
 
 void add_selftest(CLI::App& app, Program& program) {
   CLI::App* command = app.add_subcommand("selftest", "Try every algorithm on every slot, checked by OpenSSL");
-  command->footer("Makes a key of its own per algorithm and slot and deletes it again; other keys are not touched. A check is\n"
-                  "skipped only where the token lacks a mechanism or takes no imported key, and says so. Exit status 6 when a\n"
-                  "check fails.\n"
-                  "Examples:\n"
-                  "  hsmux selftest\n"
-                  "  hsmux selftest --slot hsm-a --json\n"
-                  "Global options: see hsmux --help.");
+  command->footer(
+      "Makes a key of its own per algorithm and slot and deletes it again; other keys are not touched. A check is\n"
+      "skipped only where the token lacks a mechanism or takes no imported key, and says so. Exit status 6 when a\n"
+      "check fails.\n"
+      "Examples:\n"
+      "  hsmux selftest\n"
+      "  hsmux selftest --slot hsm-a --json\n"
+      "Global options: see hsmux --help.");
   program.on(*command, [&program] { return selftest(program); });
 }
 

@@ -18,9 +18,9 @@ std::string limit_text(unsigned long sessions_max) {
   return sessions_max == kUnknown ? "unknown" : std::to_string(sessions_max);
 }
 
-nlohmann::json mechanisms_json(const SlotReport &slot) {
+nlohmann::json mechanisms_json(const SlotReport& slot) {
   nlohmann::json all = nlohmann::json::array();
-  for (const MechanismOffer &offer : slot.mechanisms) {
+  for (const MechanismOffer& offer : slot.mechanisms) {
     all.push_back({{"name", mechanism_name(offer.type)},
                    {"type", offer.type},
                    {"key_size_min", offer.key_size_min},
@@ -30,14 +30,14 @@ nlohmann::json mechanisms_json(const SlotReport &slot) {
   return all;
 }
 
-nlohmann::json slot_json(const SlotReport &slot, bool mechanisms) {
+nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
   nlohmann::json algorithms = nlohmann::json::array();
-  for (const AlgorithmOnSlot &row : slot.algorithms) {
+  for (const AlgorithmOnSlot& row : slot.algorithms) {
     algorithms.push_back({{"algorithm", row.algorithm},
                           {"recipe", row.recipe.empty() ? nlohmann::json() : nlohmann::json(row.recipe)},
                           {"reason", row.reason}});
   }
-  const SessionPoolStats &sessions = slot.stats.sessions;
+  const SessionPoolStats& sessions = slot.stats.sessions;
   nlohmann::json json{{"name", slot.name},
                       {"state", slot_state_name(slot.stats.state)},
                       {"epoch", slot.stats.epoch},
@@ -66,17 +66,17 @@ nlohmann::json slot_json(const SlotReport &slot, bool mechanisms) {
   return json;
 }
 
-std::string indented(const std::string &text) {
+std::string indented(const std::string& text) {
   std::string result;
-  for (const std::string &line : CLI::detail::split(text, '\n')) {
+  for (const std::string& line : CLI::detail::split(text, '\n')) {
     if (!line.empty()) result += "  " + line + "\n";
   }
   return result;
 }
 
-std::string slot_text(const SlotReport &slot, bool mechanisms) {
-  const TokenIdentity &token = slot.token;
-  const SessionPoolStats &sessions = slot.stats.sessions;
+std::string slot_text(const SlotReport& slot, bool mechanisms) {
+  const TokenIdentity& token = slot.token;
+  const SessionPoolStats& sessions = slot.stats.sessions;
   std::string text = fmt::format("{}: {}\n", slot.name, slot_state_name(slot.stats.state));
   if (slot.stats.last_error) text += fmt::format("  last error  {}\n", printable(slot.stats.last_error->text()));
   text += fmt::format("  module      {} ({})\n", printable(slot.module_path), printable(slot.module_description));
@@ -88,26 +88,26 @@ std::string slot_text(const SlotReport &slot, bool mechanisms) {
                       sessions.leased, sessions.target_max, limit_text(token.sessions_max));
   text += fmt::format("  quirks      {}\n", slot.quirks);
   std::vector<std::vector<std::string>> rows;
-  for (const AlgorithmOnSlot &row : slot.algorithms) {
+  for (const AlgorithmOnSlot& row : slot.algorithms) {
     rows.push_back({std::string(row.algorithm), row.recipe.empty() ? "none" : std::string(row.recipe), row.reason});
   }
   if (!rows.empty()) text += indented(table({"ALGORITHM", "RECIPE", "WHY"}, rows));
   if (!mechanisms) return text;
   rows.clear();
-  for (const MechanismOffer &offer : slot.mechanisms) {
+  for (const MechanismOffer& offer : slot.mechanisms) {
     rows.push_back({mechanism_name(offer.type), fmt::format("{}-{}", offer.key_size_min, offer.key_size_max),
                     fmt::format("{:#x}", offer.flags)});
   }
   return text + indented(table({"MECHANISM", "KEY SIZES", "FLAGS"}, rows));
 }
 
-Result<ExitCode> slots(Program &program, bool mechanisms) {
+Result<ExitCode> slots(Program& program, bool mechanisms) {
   // One slot that is up is enough to see what is wrong with the others.
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.slots_at_start_min = 1}));
   const Progress progress("trying the algorithms");
   nlohmann::json all = nlohmann::json::array();
   std::string text;
-  for (const SlotReport &slot : engine->slots(true)) {
+  for (const SlotReport& slot : engine->slots(true)) {
     if (program.options.json) {
       all.push_back(slot_json(slot, mechanisms));
     } else {
@@ -120,9 +120,9 @@ Result<ExitCode> slots(Program &program, bool mechanisms) {
 
 } // namespace
 
-void add_slots(CLI::App &app, Program &program) {
+void add_slots(CLI::App& app, Program& program) {
   auto mechanisms = std::make_shared<bool>(false);
-  CLI::App *command = app.add_subcommand("slots", "Every slot: token, state, sessions, and how it does each algorithm");
+  CLI::App* command = app.add_subcommand("slots", "Every slot: token, state, sessions, and how it does each algorithm");
   command->add_flag("--mechanisms", *mechanisms, "All mechanisms that the tokens offer, too");
   command->footer("Examples:\n"
                   "  hsmux slots\n"

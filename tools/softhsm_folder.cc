@@ -38,13 +38,13 @@ constexpr std::array kUsualPlaces{
     "/opt/local/lib/softhsm/libsofthsm2.so",    // MacPorts
 };
 
-std::unexpected<Error> io_error(const std::string &path) {
+std::unexpected<Error> io_error(const std::string& path) {
   const int why = errno;
   return fail(ErrorKind::kIo, fmt::format("{} cannot be made: {}", path, std::strerror(why)));
 }
 
 // SoftHSM's configuration has no quoting: '#' starts a comment, '=' ends the name, blanks at the ends are cut.
-Status check_path(const std::string &path) {
+Status check_path(const std::string& path) {
   const bool strange =
       std::ranges::any_of(path, [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '#' || c == '='; });
   if (!strange && path.size() <= kPathBytesMax && !path.ends_with(' ')) return {};
@@ -71,21 +71,21 @@ Result<SecureBytes> random_pin() {
   static_assert(kAlphabet.size() == 32);
   SecureBytes pin(24);
   HSMUX_CHECK(random_bytes(pin.span()));
-  for (std::uint8_t &c : pin.span()) c = static_cast<std::uint8_t>(kAlphabet[c % kAlphabet.size()]);
+  for (std::uint8_t& c : pin.span()) c = static_cast<std::uint8_t>(kAlphabet[c % kAlphabet.size()]);
   return pin;
 }
 
-Result<Pin> write_random_pin(const std::string &path) {
+Result<Pin> write_random_pin(const std::string& path) {
   HSMUX_TRY(const SecureBytes bytes, random_pin());
   HSMUX_CHECK(write_new_file(path, bytes.view(), 0600));
   const ByteView view = bytes.view();
-  return Pin::copy_of({reinterpret_cast<const char *>(view.data()), view.size()});
+  return Pin::copy_of({reinterpret_cast<const char*>(view.data()), view.size()});
 }
 
 // SoftHSM shows one free slot more after each token that was made: the list is read anew.
-Result<unsigned long> free_slot(const Module &module) {
+Result<unsigned long> free_slot(const Module& module) {
   HSMUX_TRY(const std::vector<TokenIdentity> tokens, read_tokens(module));
-  for (const TokenIdentity &token : tokens) {
+  for (const TokenIdentity& token : tokens) {
     if (!initialised(token)) return token.slot_id;
   }
   return fail(ErrorKind::kDevice, "SoftHSM shows no free slot for a new token; is this module really SoftHSM2?");
@@ -93,10 +93,10 @@ Result<unsigned long> free_slot(const Module &module) {
 
 } // namespace
 
-Result<std::string> find_softhsm(const std::string &given) {
+Result<std::string> find_softhsm(const std::string& given) {
   if (!given.empty()) return given;
-  if (const char *variable = std::getenv("SOFTHSM2_MODULE"); variable != nullptr && *variable != '\0') return variable;
-  for (const char *path : kUsualPlaces) {
+  if (const char* variable = std::getenv("SOFTHSM2_MODULE"); variable != nullptr && *variable != '\0') return variable;
+  for (const char* path : kUsualPlaces) {
     if (access(path, R_OK) == 0) return path;
   }
   return fail(ErrorKind::kModule,
@@ -105,7 +105,7 @@ Result<std::string> find_softhsm(const std::string &given) {
                           fmt::join(kUsualPlaces, ", ")));
 }
 
-Result<std::unique_ptr<SofthsmFolder>> SofthsmFolder::make(const std::string &path) {
+Result<std::unique_ptr<SofthsmFolder>> SofthsmFolder::make(const std::string& path) {
   std::error_code error;
   std::string absolute = fs::absolute(path, error).lexically_normal().string();
   if (error || path.empty()) return fail(ErrorKind::kInvalidArgument, "DIR is not a path");
@@ -127,7 +127,7 @@ Result<std::unique_ptr<SofthsmFolder>> SofthsmFolder::make(const std::string &pa
 }
 
 Result<std::unique_ptr<SofthsmFolder>> SofthsmFolder::make_temporary() {
-  const char *runtime = std::getenv("XDG_RUNTIME_DIR");
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
   const bool usable = runtime != nullptr && *runtime == '/' && access(runtime, W_OK) == 0;
   std::string path = fmt::format("{}/hsmux-XXXXXX", usable ? runtime : "/tmp");
   HSMUX_CHECK(check_path(path));
@@ -138,14 +138,14 @@ Result<std::unique_ptr<SofthsmFolder>> SofthsmFolder::make_temporary() {
 SofthsmFolder::~SofthsmFolder() {
   if (keep_) return;
   std::error_code ignored;
-  for (const char *name : {"tokens", "pins", "softhsm2.conf", "hsmux.toml"}) {
+  for (const char* name : {"tokens", "pins", "softhsm2.conf", "hsmux.toml"}) {
     fs::remove_all(fs::path(path_) / name, ignored);
   }
   if (made_) fs::remove(path_, ignored); // not when somebody put something else into it
 }
 
-Status SofthsmFolder::fill(const std::string &module_path, std::size_t tokens) {
-  for (const char *name : {"/tokens", "/pins"}) {
+Status SofthsmFolder::fill(const std::string& module_path, std::size_t tokens) {
+  for (const char* name : {"/tokens", "/pins"}) {
     if (mkdir((path_ + name).c_str(), 0700) != 0) return io_error(path_ + name);
   }
   const std::string conf = path_ + "/softhsm2.conf";
@@ -166,7 +166,7 @@ Status SofthsmFolder::fill(const std::string &module_path, std::size_t tokens) {
   return write_new_file(config_path(), bytes_of(config_text(module->path())), 0600);
 }
 
-Status SofthsmFolder::make_token(const Module &module, const std::string &name) {
+Status SofthsmFolder::make_token(const Module& module, const std::string& name) {
   HSMUX_TRY(const Pin user_pin, write_random_pin(fmt::format("{}/pins/{}.pin", path_, name)));
   HSMUX_TRY(const Pin so_pin, write_random_pin(fmt::format("{}/pins/{}.so-pin", path_, name)));
   HSMUX_TRY(const unsigned long slot_id, free_slot(module));
@@ -175,14 +175,14 @@ Status SofthsmFolder::make_token(const Module &module, const std::string &name) 
   return {};
 }
 
-std::string SofthsmFolder::config_text(const std::string &module_path) const {
+std::string SofthsmFolder::config_text(const std::string& module_path) const {
   std::string text = fmt::format("# Made by hsmux init-softhsm: SoftHSM2 tokens for trying out and for tests.\n"
                                  "# What each key means: docs/configuration.md\n\n"
                                  "[module.softhsm]\n"
                                  "path = {}\n"
                                  "environment = {{ SOFTHSM2_CONF = {} }}\n\n",
                                  toml_string(module_path), toml_string(path_ + "/softhsm2.conf"));
-  for (const std::string &slot : slots_) {
+  for (const std::string& slot : slots_) {
     text +=
         fmt::format("[[slot]]\nname = \"{0}\"\ntoken_label = \"{0}\"\npin = {{ file = \"pins/{0}.pin\" }}\n\n", slot);
   }

@@ -21,7 +21,7 @@ std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
-std::string line_of(const std::vector<std::string> &cells, const std::vector<std::size_t> &widths) {
+std::string line_of(const std::vector<std::string>& cells, const std::vector<std::size_t>& widths) {
   std::string line;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     line += cells[i];
@@ -52,19 +52,19 @@ std::string printable(std::string_view text) {
   return shown;
 }
 
-std::string table(const std::vector<std::string> &header, const std::vector<std::vector<std::string>> &rows) {
+std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::vector<std::string>> lines{header};
-  for (const auto &row : rows) {
-    auto &line = lines.emplace_back();
-    for (const std::string &cell : row) line.push_back(printable(cell));
+  for (const auto& row : rows) {
+    auto& line = lines.emplace_back();
+    for (const std::string& cell : row) line.push_back(printable(cell));
     line.resize(header.size());
   }
   std::vector<std::size_t> widths(header.size());
-  for (const auto &line : lines) {
+  for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], width(line[i]));
   }
   std::string text;
-  for (const auto &line : lines) text += line_of(line, widths);
+  for (const auto& line : lines) text += line_of(line, widths);
   return text;
 }
 
@@ -84,10 +84,10 @@ void StatusLine::clear() {
 }
 
 Progress::Progress(std::string what) : what_(std::move(what)) {
-  if (stderr_is_terminal()) thread_ = std::jthread([this](const std::stop_token &stop) { run(stop); });
+  if (stderr_is_terminal()) thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
-void Progress::run(const std::stop_token &stop) {
+void Progress::run(const std::stop_token& stop) {
   using namespace std::chrono_literals;
   const auto start = std::chrono::steady_clock::now();
   StatusLine line;

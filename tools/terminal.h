@@ -19,15 +19,15 @@ bool stderr_is_terminal();
 std::string printable(std::string_view text);
 
 // Columns padded to the widest cell, two blanks between; every line ends with a line break.
-std::string table(const std::vector<std::string> &header, const std::vector<std::vector<std::string>> &rows);
+std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
 
 // A line on standard error, only when that is a terminal, rewritten in place; gone when the object ends. One thread.
 class StatusLine {
 public:
   StatusLine() = default;
   ~StatusLine() { clear(); }
-  StatusLine(const StatusLine &) = delete;
-  StatusLine &operator=(const StatusLine &) = delete;
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
 
   void show(std::string_view text); // cut to the terminal's width
   void clear();
@@ -41,11 +41,11 @@ class Progress {
 public:
   explicit Progress(std::string what);
   ~Progress() = default; // joins
-  Progress(const Progress &) = delete;
-  Progress &operator=(const Progress &) = delete;
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
 private:
-  void run(const std::stop_token &stop);
+  void run(const std::stop_token& stop);
 
   const std::string what_;
   std::mutex mutex_; // guards nothing but the waiting

@@ -15,9 +15,9 @@ struct Options : OperationOptions {
 
 constexpr std::size_t kSignatureBytesMax = 4096;
 
-bool standard_input(const std::string &path) { return path.empty() || path == "-"; }
+bool standard_input(const std::string& path) { return path.empty() || path == "-"; }
 
-Result<ExitCode> verify(Program &program, const Options &options) {
+Result<ExitCode> verify(Program& program, const Options& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   if (standard_input(options.signature) && standard_input(options.in)) {
     return fail(ErrorKind::kInvalidArgument, "--in and --signature cannot both be standard input");
@@ -41,9 +41,9 @@ Result<ExitCode> verify(Program &program, const Options &options) {
 
 } // namespace
 
-void add_verify(CLI::App &app, Program &program) {
+void add_verify(CLI::App& app, Program& program) {
   auto options = std::make_shared<Options>();
-  CLI::App *command = app.add_subcommand("verify", "Verify a signature: prints valid or invalid (exit code 0 or 1)");
+  CLI::App* command = app.add_subcommand("verify", "Verify a signature: prints valid or invalid (exit code 0 or 1)");
   add_key_options(*command, *options);
   command->add_option("--signature", options->signature, "The signature")->required()->type_name("FILE");
   command->add_flag("--digest", options->digest, "The input is the digest already (SHA-256: 32 bytes)");

@@ -1,4 +1,5 @@
-/* Uses the C ABI as a C programmer would: argv[1] is a configuration with two slots. Exit status 0 when all is as it should be. */
+/* Uses the C ABI as a C programmer would: argv[1] is a configuration with two slots. Exit status 0 when all is as it
+ * should be. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,36 +17,36 @@ static int failures = 0;
 static const uint8_t kMessage[] = "an event to be signed";
 static volatile int log_lines = 0, events = 0, visits = 0, completions = 0;
 
-static void on_log(void *context, hsmux_log_level level, const char *text) {
+static void on_log(void* context, hsmux_log_level level, const char* text) {
   CHECK(context == &failures);
   CHECK(level >= HSMUX_DEBUG && level <= HSMUX_ERROR);
   CHECK(text != NULL && text[0] != '\0');
   ++log_lines;
 }
 
-static void on_event(void *context, const hsmux_event *event) {
+static void on_event(void* context, const hsmux_event* event) {
   CHECK(context == &failures);
   CHECK(event->struct_size == sizeof *event);
   CHECK(event->slot != NULL && event->call != NULL && event->algorithm != NULL);
   ++events;
 }
 
-static void on_key(void *context, const hsmux_key_info *info) {
+static void on_key(void* context, const hsmux_key_info* info) {
   CHECK(context == &failures);
   CHECK(info->id[0] != '\0');
   ++visits;
 }
 
-static void on_completion(void *context, hsmux_status status, const uint8_t *result, size_t result_bytes,
-                          const hsmux_key_info *info, const hsmux_error *error) {
+static void on_completion(void* context, hsmux_status status, const uint8_t* result, size_t result_bytes,
+                          const hsmux_key_info* info, const hsmux_error* error) {
   (void)context, (void)status, (void)result, (void)result_bytes, (void)info, (void)error;
   ++completions;
 }
 
-static hsmux_engine *open_engine(const char *config) {
+static hsmux_engine* open_engine(const char* config) {
   hsmux_open_options options;
   hsmux_error error;
-  hsmux_engine *engine = NULL;
+  hsmux_engine* engine = NULL;
   HSMUX_INIT(&options);
   HSMUX_INIT(&error);
   options.config_path = config;
@@ -62,7 +63,7 @@ static hsmux_engine *open_engine(const char *config) {
   return engine;
 }
 
-static void generate(hsmux_engine *engine, const char *label, const char *algorithm) {
+static void generate(hsmux_engine* engine, const char* label, const char* algorithm) {
   hsmux_generate_request request;
   hsmux_key_info info;
   hsmux_error error;
@@ -79,7 +80,7 @@ static void generate(hsmux_engine *engine, const char *label, const char *algori
   CHECK(strchr(info.slots, ',') != NULL);
 }
 
-static void check_signing(hsmux_engine *engine) {
+static void check_signing(hsmux_engine* engine) {
   hsmux_sign_request sign;
   hsmux_verify_request verify;
   hsmux_error error;
@@ -119,7 +120,7 @@ static void check_signing(hsmux_engine *engine) {
   CHECK(hsmux_output_bytes_max("no-such", HSMUX_SIGN, 0) == 0);
 }
 
-static void check_cipher(hsmux_engine *engine, const char *key, const char *algorithm) {
+static void check_cipher(hsmux_engine* engine, const char* key, const char* algorithm) {
   hsmux_cipher_request request;
   hsmux_error error;
   uint8_t sealed[1024], opened[1024];
@@ -141,7 +142,7 @@ static void check_cipher(hsmux_engine *engine, const char *key, const char *algo
   CHECK(error.ck_rv == 0 && error.call[0] == '\0' && error.slot[0] == '\0' && error.retryable == 0);
 }
 
-static void check_keys(hsmux_engine *engine) {
+static void check_keys(hsmux_engine* engine) {
   hsmux_key_info info;
   hsmux_error error;
   uint8_t spki[1024];
@@ -163,7 +164,7 @@ static void check_keys(hsmux_engine *engine) {
   CHECK(strstr(error.message, "c-none") != NULL);
 }
 
-static void check_bad_arguments(hsmux_engine *engine) {
+static void check_bad_arguments(hsmux_engine* engine) {
   struct {
     hsmux_sign_request request;
     uint64_t of_a_later_version;
@@ -212,7 +213,7 @@ static void check_bad_arguments(hsmux_engine *engine) {
 static void check_bad_configuration(void) {
   hsmux_open_options options;
   hsmux_error error;
-  hsmux_engine *engine = NULL;
+  hsmux_engine* engine = NULL;
   HSMUX_INIT(&options);
   HSMUX_INIT(&error);
   CHECK(hsmux_open(&options, &engine, &error) == HSMUX_INVALID_ARGUMENT && engine == NULL);
@@ -225,7 +226,7 @@ static void check_bad_configuration(void) {
   CHECK(hsmux_open(&options, &engine, &error) == HSMUX_IO);
 }
 
-static void check_asynchronous_forms(hsmux_engine *engine) {
+static void check_asynchronous_forms(hsmux_engine* engine) {
   hsmux_sign_request sign;
   hsmux_error error;
   hsmux_job job = 0;
@@ -239,7 +240,7 @@ static void check_asynchronous_forms(hsmux_engine *engine) {
   CHECK(completions == 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   hsmux_engine *engine, *second;
   uint8_t random[32] = {0}, zero[32] = {0};
   if (argc != 2) return 2;

@@ -44,8 +44,7 @@ TEST(NextStep, AStaleHandleIsFoundAgainOnce) {
 }
 
 TEST(NextStep, AfterTheDeadlineNothingIsTried) {
-  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1}, true, Deadline(kNow), kNow),
-            Step::kGiveUp);
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1}, true, Deadline(kNow), kNow), Step::kGiveUp);
 }
 
 TEST(NextStep, AttemptsAreBounded) {

@@ -24,10 +24,10 @@ using ::testing::StartsWith;
 const std::string kModule = "[module.soft]\npath = \"libsofthsm2.so\"\n";
 const std::string kSlot = "[[slot]]\nname = \"a\"\ntoken_label = \"hsm-a\"\n";
 
-Result<Config> parse(const std::string &text) { return parse_config(text, "hsmux.toml", "/etc/hsmux"); }
+Result<Config> parse(const std::string& text) { return parse_config(text, "hsmux.toml", "/etc/hsmux"); }
 
 // The message of the error that `text` must give.
-std::string error_of(const std::string &text) {
+std::string error_of(const std::string& text) {
   const auto config = parse(text);
   if (config) return "no error";
   EXPECT_EQ(config.error().kind, ErrorKind::kInvalidConfig);
@@ -35,7 +35,7 @@ std::string error_of(const std::string &text) {
 }
 
 // The error of a right configuration with `line` in its slot: it is on line 6.
-std::string slot_error(const std::string &line) { return error_of(kModule + kSlot + line + "\n"); }
+std::string slot_error(const std::string& line) { return error_of(kModule + kSlot + line + "\n"); }
 
 Config filled() {
   Config config;
@@ -48,7 +48,7 @@ Config filled() {
   return config;
 }
 
-std::string check_error(const Config &config) {
+std::string check_error(const Config& config) {
   const Status status = check_config(config, "setup");
   return status ? "no error" : status.error().message;
 }
@@ -83,14 +83,14 @@ development_software_keys = true
 )");
   ASSERT_TRUE(config) << config.error().message;
   ASSERT_EQ(config->modules.size(), 1U);
-  const ModuleConfig &module = config->modules[0];
+  const ModuleConfig& module = config->modules[0];
   EXPECT_EQ(module.name, "soft");
   EXPECT_EQ(module.path, "/usr/lib/softhsm/libsofthsm2.so");
   EXPECT_EQ(module.environment.at("SOFTHSM2_CONF"), "softhsm2.conf");
   EXPECT_EQ(module.init_args, "configdir=x");
   EXPECT_EQ(module.init_timeout.count(), 600'000);
   ASSERT_EQ(config->slots.size(), 1U);
-  const SlotConfig &slot = config->slots[0];
+  const SlotConfig& slot = config->slots[0];
   EXPECT_EQ(slot.name, "hsm-a.1");
   EXPECT_EQ(slot.selector.token_label, "label");
   EXPECT_EQ(slot.selector.serial, "12ab");
@@ -259,7 +259,7 @@ TEST(Config, APinInAUriIsRefusedAndNotShown) {
 }
 
 TEST(Config, EachPinSourceIsRead) {
-  const auto pin = [](const std::string &table) {
+  const auto pin = [](const std::string& table) {
     return parse(kModule + kSlot + "pin = " + table + "\n").value().slots[0].pin.value();
   };
   EXPECT_EQ(std::get<PinFromEnvironment>(pin("{ env = \"HSM_PIN\" }")).variable, "HSM_PIN");
@@ -461,7 +461,7 @@ protected:
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string write(const std::string &text) {
+  std::string write(const std::string& text) {
     std::ofstream(folder_ / "hsmux.toml") << text;
     return (folder_ / "hsmux.toml").string();
   }
@@ -503,7 +503,7 @@ TEST_F(ConfigFile, AFileOfExactlyOneMebibyteIsRead) {
 TEST_F(ConfigFile, AFolderOrAFifoIsNotAConfiguration) {
   const std::string fifo = (folder_ / "fifo").string();
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  for (const std::string &path : {folder_.string(), fifo}) {
+  for (const std::string& path : {folder_.string(), fifo}) {
     const auto config = read_config(path);
     ASSERT_FALSE(config);
     EXPECT_EQ(config.error().kind, ErrorKind::kIo);

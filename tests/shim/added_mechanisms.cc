@@ -12,19 +12,19 @@
 namespace hsmux::shim {
 namespace {
 
-State &state() { return State::get(); }
+State& state() { return State::get(); }
 
 // The longest output of OAEP with SHA-256: two digests and two bytes go (RFC 8017 7.1.1).
 constexpr std::size_t kOaepOverhead = 2 * 32 + 2;
 
 bool is_hashed_ecdsa(CK_MECHANISM_TYPE type) { return type == CKM_ECDSA_SHA256 || type == CKM_ECDSA_SHA384; }
 
-const CK_RSA_PKCS_OAEP_PARAMS *sha256_oaep(const CK_MECHANISM &mechanism) {
+const CK_RSA_PKCS_OAEP_PARAMS* sha256_oaep(const CK_MECHANISM& mechanism) {
   if (mechanism.mechanism != CKM_RSA_PKCS_OAEP || mechanism.pParameter == nullptr ||
       mechanism.ulParameterLen != sizeof(CK_RSA_PKCS_OAEP_PARAMS)) {
     return nullptr;
   }
-  const auto *params = static_cast<const CK_RSA_PKCS_OAEP_PARAMS *>(mechanism.pParameter);
+  const auto* params = static_cast<const CK_RSA_PKCS_OAEP_PARAMS*>(mechanism.pParameter);
   const bool fits =
       params->hashAlg == CKM_SHA256 && params->mgf == CKG_MGF1_SHA256 && params->source == CKZ_DATA_SPECIFIED;
   return fits ? params : nullptr;
@@ -38,16 +38,16 @@ CK_RV raw_rsa_init(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key) {
 // OpenSSL marks its OAEP check as deprecated since 3.0 and offers nothing else for a block that is already decrypted.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-int decode_oaep(std::vector<CK_BYTE> &out, const std::vector<CK_BYTE> &block, const std::string &label) {
+int decode_oaep(std::vector<CK_BYTE>& out, const std::vector<CK_BYTE>& block, const std::string& label) {
   return RSA_padding_check_PKCS1_OAEP_mgf1(out.data(), static_cast<int>(out.size()), block.data(),
                                            static_cast<int>(block.size()), static_cast<int>(block.size()),
-                                           reinterpret_cast<const unsigned char *>(label.data()),
+                                           reinterpret_cast<const unsigned char*>(label.data()),
                                            static_cast<int>(label.size()), EVP_sha256(), EVP_sha256());
 }
 #pragma GCC diagnostic pop
 
-CK_RV oaep_decrypt(CK_SESSION_HANDLE session, const Emulation &emulation, CK_BYTE *data, CK_ULONG data_bytes,
-                   CK_BYTE *plain, CK_ULONG *bytes) {
+CK_RV oaep_decrypt(CK_SESSION_HANDLE session, const Emulation& emulation, CK_BYTE* data, CK_ULONG data_bytes,
+                   CK_BYTE* plain, CK_ULONG* bytes) {
   const std::size_t modulus_bytes = emulation.modulus_bytes;
   if (plain == nullptr) {
     *bytes = modulus_bytes - kOaepOverhead;
@@ -81,7 +81,7 @@ CK_RV oaep_decrypt(CK_SESSION_HANDLE session, const Emulation &emulation, CK_BYT
 
 } // namespace
 
-CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key) {
+CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
   const bool emulated =
       mechanism != nullptr && is_hashed_ecdsa(mechanism->mechanism) && state().added(mechanism->mechanism);
   CK_MECHANISM raw{CKM_ECDSA, nullptr, 0};
@@ -93,20 +93,20 @@ CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HA
   return CKR_OK;
 }
 
-CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_bytes, CK_BYTE *signature, CK_ULONG *bytes) {
+CK_RV sign(CK_SESSION_HANDLE session, CK_BYTE* data, CK_ULONG data_bytes, CK_BYTE* signature, CK_ULONG* bytes) {
   const CK_MECHANISM_TYPE type = state().emulation(session).hashed_sign;
   if (type == 0) return state().wrapped().C_Sign(session, data, data_bytes, signature, bytes);
   std::array<CK_BYTE, EVP_MAX_MD_SIZE> digest{};
   unsigned digest_bytes = 0;
-  const EVP_MD *hash = type == CKM_ECDSA_SHA384 ? EVP_sha384() : EVP_sha256();
+  const EVP_MD* hash = type == CKM_ECDSA_SHA384 ? EVP_sha384() : EVP_sha256();
   if (EVP_Digest(data, data_bytes, digest.data(), &digest_bytes, hash, nullptr) != 1) return CKR_FUNCTION_FAILED;
   return state().wrapped().C_Sign(session, digest.data(), digest_bytes, signature, bytes);
 }
 
-CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key) {
+CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
   Emulation emulation = state().emulation(session);
   emulation.oaep = false;
-  const CK_RSA_PKCS_OAEP_PARAMS *params = mechanism == nullptr ? nullptr : sha256_oaep(*mechanism);
+  const CK_RSA_PKCS_OAEP_PARAMS* params = mechanism == nullptr ? nullptr : sha256_oaep(*mechanism);
   CK_RV rv = CKR_OK;
   if (params != nullptr && state().added(CKM_RSA_PKCS_OAEP)) {
     CK_ATTRIBUTE modulus{CKA_MODULUS, nullptr, 0};
@@ -116,7 +116,7 @@ CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT
     emulation.oaep = true;
     emulation.oaep_key = key;
     emulation.modulus_bytes = modulus.ulValueLen;
-    emulation.oaep_label.assign(static_cast<const char *>(params->pSourceData), params->ulSourceDataLen);
+    emulation.oaep_label.assign(static_cast<const char*>(params->pSourceData), params->ulSourceDataLen);
   } else {
     rv = state().wrapped().C_DecryptInit(session, mechanism, key);
   }
@@ -124,7 +124,7 @@ CK_RV decrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT
   return rv;
 }
 
-CK_RV decrypt(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_bytes, CK_BYTE *plain, CK_ULONG *bytes) {
+CK_RV decrypt(CK_SESSION_HANDLE session, CK_BYTE* data, CK_ULONG data_bytes, CK_BYTE* plain, CK_ULONG* bytes) {
   const Emulation emulation = state().emulation(session);
   if (!emulation.oaep || bytes == nullptr) {
     return state().wrapped().C_Decrypt(session, data, data_bytes, plain, bytes);
@@ -132,7 +132,7 @@ CK_RV decrypt(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_bytes, CK_
   return oaep_decrypt(session, emulation, data, data_bytes, plain, bytes);
 }
 
-CK_RV get_mechanism_list(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *count) {
+CK_RV get_mechanism_list(CK_SLOT_ID slot, CK_MECHANISM_TYPE* list, CK_ULONG* count) {
   if (count == nullptr) return CKR_ARGUMENTS_BAD;
   CK_ULONG wrapped_count = 0;
   if (const CK_RV rv = state().wrapped().C_GetMechanismList(slot, nullptr, &wrapped_count); rv != CKR_OK) return rv;
@@ -153,7 +153,7 @@ CK_RV get_mechanism_list(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *cou
   return CKR_OK;
 }
 
-CK_RV get_mechanism_info(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info) {
+CK_RV get_mechanism_info(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO* info) {
   if (state().hidden(type)) return CKR_MECHANISM_INVALID;
   const bool hashed = is_hashed_ecdsa(type) && state().added(type);
   const CK_RV rv = state().wrapped().C_GetMechanismInfo(slot, hashed ? CKM_ECDSA : type, info);

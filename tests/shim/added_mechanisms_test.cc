@@ -18,10 +18,10 @@
 namespace hsmux::shim {
 namespace {
 
-constexpr const char *kShim = HSMUX_TEST_SHIM;
+constexpr const char* kShim = HSMUX_TEST_SHIM;
 
 template <auto kFree> struct Free {
-  template <typename T> void operator()(T *object) const { kFree(object); }
+  template <typename T> void operator()(T* object) const { kFree(object); }
 };
 using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Free<EVP_PKEY_CTX_free>>;
@@ -35,10 +35,10 @@ Number number(std::span<const CK_BYTE> bytes) {
   return Number(BN_bin2bn(bytes.data(), static_cast<int>(bytes.size()), nullptr));
 }
 
-Key key_from(const char *type, OSSL_PARAM_BLD *builder) {
+Key key_from(const char* type, OSSL_PARAM_BLD* builder) {
   const Params params(OSSL_PARAM_BLD_to_param(builder));
   const KeyContext context(EVP_PKEY_CTX_new_from_name(nullptr, type, nullptr));
-  EVP_PKEY *key = nullptr;
+  EVP_PKEY* key = nullptr;
   EXPECT_EQ(EVP_PKEY_fromdata_init(context.get()), 1);
   EXPECT_EQ(EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY, params.get()), 1);
   return Key(key);
@@ -63,7 +63,7 @@ protected:
 
   TokenFolder tokens_{1, kShim};
   ShimControl control_{kShim};
-  const CK_FUNCTION_LIST &functions_ = functions_of(kShim);
+  const CK_FUNCTION_LIST& functions_ = functions_of(kShim);
   RawToken token_{functions_, tokens_};
 };
 
@@ -97,13 +97,13 @@ TEST_F(Mechanisms, ListRefusesABufferThatIsTooSmall) {
 }
 
 struct EcCase {
-  const char *name;
-  const char *group;
+  const char* name;
+  const char* group;
   std::vector<CK_BYTE> oid;
   CK_MECHANISM_TYPE mechanism;
-  const EVP_MD *(*hash)();
+  const EVP_MD* (*hash)();
 };
-void PrintTo(const EcCase &test, std::ostream *out) { *out << test.name; }
+void PrintTo(const EcCase& test, std::ostream* out) { *out << test.name; }
 
 class HashedEcdsa : public Mechanisms, public testing::WithParamInterface<EcCase> {
 protected:
@@ -131,7 +131,7 @@ TEST_P(HashedEcdsa, SignatureOfAMessageIsGood) {
   const Signature signature(ECDSA_SIG_new());
   ECDSA_SIG_set0(signature.get(), number(std::span(raw).first(bytes / 2)).release(),
                  number(std::span(raw).last(bytes / 2)).release());
-  unsigned char *der = nullptr;
+  unsigned char* der = nullptr;
   const int der_bytes = i2d_ECDSA_SIG(signature.get(), &der);
   const Key key = public_key(pair.public_key);
   const Digest digest(EVP_MD_CTX_new());
@@ -162,11 +162,11 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         EcCase{"P256", "P-256", {6, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7}, CKM_ECDSA_SHA256, EVP_sha256},
         EcCase{"P384", "P-384", {6, 5, 0x2B, 0x81, 4, 0, 0x22}, CKM_ECDSA_SHA384, EVP_sha384}),
-    [](const auto &test) { return test.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 class Oaep : public Mechanisms {
 protected:
-  Bytes encrypt(const EVP_MD *hash, const Bytes &plain, const std::string &label = "") const {
+  Bytes encrypt(const EVP_MD* hash, const Bytes& plain, const std::string& label = "") const {
     const Bytes modulus = token_.attribute(pair_.public_key, CKA_MODULUS);
     const Bytes exponent = token_.attribute(pair_.public_key, CKA_PUBLIC_EXPONENT);
     const Number n = number(modulus), e = number(exponent);
@@ -194,7 +194,7 @@ protected:
     CK_MECHANISM mechanism{CKM_RSA_PKCS_OAEP, &params, sizeof params};
     return functions_.C_DecryptInit(token_.session(), &mechanism, pair_.private_key);
   }
-  CK_RV decrypt(Bytes cipher, Bytes &plain) const {
+  CK_RV decrypt(Bytes cipher, Bytes& plain) const {
     CK_ULONG bytes = plain.size();
     const CK_RV rv = functions_.C_Decrypt(token_.session(), cipher.data(), cipher.size(), plain.data(), &bytes);
     plain.resize(rv == CKR_OK ? bytes : plain.size());
@@ -215,7 +215,7 @@ TEST_F(Oaep, WithSha256IsRefusedUntilAdded) {
 
 TEST_F(Oaep, DecryptsWhatOpensslEncrypted) {
   control_.add_mechanism(CKM_RSA_PKCS_OAEP);
-  for (const char *label : {"", "label"}) {
+  for (const char* label : {"", "label"}) {
     plain_.resize(256);
     ASSERT_EQ(init(label), CKR_OK);
     EXPECT_EQ(decrypt(encrypt(EVP_sha256(), message_, label), plain_), CKR_OK);

@@ -49,7 +49,7 @@ constexpr std::array kFunctionNames = {
 };
 
 constexpr std::size_t kFunctions = kFunctionNames.size();
-static_assert(sizeof(CK_FUNCTION_LIST) == (kFunctions + 1) * sizeof(void *), "one entry per function of the list");
+static_assert(sizeof(CK_FUNCTION_LIST) == (kFunctions + 1) * sizeof(void*), "one entry per function of the list");
 
 constexpr std::string_view name_of(Function function) { return kFunctionNames[static_cast<std::size_t>(function)]; }
 

@@ -9,12 +9,12 @@
 namespace hsmux::shim {
 namespace {
 
-State &state() { return State::get(); }
+State& state() { return State::get(); }
 
 // The list of 3.0: the functions of 2.40 in the same order, then 24 more (PKCS#11 3.0 base, section 3.6).
 struct FunctionList3 {
   CK_FUNCTION_LIST functions;
-  std::array<void *, 24> functions_of_3;
+  std::array<void*, 24> functions_of_3;
 };
 
 struct Lists {
@@ -23,8 +23,8 @@ struct Lists {
 };
 Lists lists;
 
-std::string_view setting(const char *variable) {
-  const char *value = std::getenv(variable);
+std::string_view setting(const char* variable) {
+  const char* value = std::getenv(variable);
   return value == nullptr ? std::string_view() : std::string_view(value);
 }
 
@@ -36,8 +36,8 @@ public:
   ~Visit() {
     if (session_) state().leave(*session_);
   }
-  Visit(const Visit &) = delete;
-  Visit &operator=(const Visit &) = delete;
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
   [[nodiscard]] std::optional<CK_RV> refusal() const { return refusal_; }
 
 private:
@@ -47,7 +47,7 @@ private:
 
 bool uses_hidden() { return false; }
 template <typename First, typename... Rest> bool uses_hidden(First first, Rest... rest) {
-  if constexpr (std::is_same_v<First, CK_MECHANISM *>) {
+  if constexpr (std::is_same_v<First, CK_MECHANISM*>) {
     return first != nullptr && state().hidden(first->mechanism);
   } else {
     return uses_hidden(rest...);
@@ -74,16 +74,16 @@ struct Entry<kFunction, kTarget, kMember> {
   }
 };
 
-CK_RV initialize(void *init_args) {
+CK_RV initialize(void* init_args) {
   const std::string_view mode = setting("HSMUX_SHIM_INIT");
   if (mode == "cant_lock") return CKR_CANT_LOCK;
   if (mode == "hang") state().wait_released();
 
-  auto *args = static_cast<CK_C_INITIALIZE_ARGS *>(init_args);
+  auto* args = static_cast<CK_C_INITIALIZE_ARGS*>(init_args);
   CK_C_INITIALIZE_ARGS forwarded{};
-  if (const char *expected = std::getenv("HSMUX_SHIM_RESERVED")) {
+  if (const char* expected = std::getenv("HSMUX_SHIM_RESERVED")) {
     if (args == nullptr || args->pReserved == nullptr ||
-        std::strcmp(static_cast<const char *>(args->pReserved), expected) != 0) {
+        std::strcmp(static_cast<const char*>(args->pReserved), expected) != 0) {
       return CKR_ARGUMENTS_BAD;
     }
     forwarded = *args;
@@ -94,25 +94,25 @@ CK_RV initialize(void *init_args) {
   return rv == CKR_OK && mode == "already" ? CKR_CRYPTOKI_ALREADY_INITIALIZED : rv;
 }
 
-CK_RV finalize(void *reserved) {
+CK_RV finalize(void* reserved) {
   const CK_RV rv = state().wrapped().C_Finalize(reserved);
   if (rv == CKR_OK) state().forget_sessions(HSMUX_SHIM_ANY_SLOT);
   return rv;
 }
 
-CK_RV get_function_list(CK_FUNCTION_LIST **list) {
+CK_RV get_function_list(CK_FUNCTION_LIST** list) {
   if (list == nullptr) return CKR_ARGUMENTS_BAD;
   *list = &lists.list;
   return CKR_OK;
 }
 
-CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info) {
+CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
   const CK_RV rv = state().wrapped().C_GetTokenInfo(slot, info);
   if (rv == CKR_OK) state().change_token_info(slot, *info);
   return rv;
 }
 
-CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify, CK_SESSION_HANDLE *session) {
+CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void* application, CK_NOTIFY notify, CK_SESSION_HANDLE* session) {
   return state().open_session(slot, flags, application, notify, session);
 }
 
@@ -128,11 +128,11 @@ CK_RV close_all_sessions(CK_SLOT_ID slot) {
   return rv;
 }
 
-using Operation = CK_RV (*)(CK_SESSION_HANDLE, CK_BYTE *, CK_ULONG, CK_BYTE *, CK_ULONG *);
+using Operation = CK_RV (*)(CK_SESSION_HANDLE, CK_BYTE*, CK_ULONG, CK_BYTE*, CK_ULONG*);
 
 // An operation with an output: size queries are noted, and the rules may change what comes out.
 template <Function kFunction, Operation kWork>
-CK_RV with_output(CK_SESSION_HANDLE session, CK_BYTE *in, CK_ULONG in_bytes, CK_BYTE *out, CK_ULONG *out_bytes) {
+CK_RV with_output(CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG in_bytes, CK_BYTE* out, CK_ULONG* out_bytes) {
   if (out == nullptr || out_bytes == nullptr) {
     state().note_violation(std::string(name_of(kFunction)) + " without a buffer (size query)");
     return kWork(session, in, in_bytes, out, out_bytes);
@@ -143,7 +143,7 @@ CK_RV with_output(CK_SESSION_HANDLE session, CK_BYTE *in, CK_ULONG in_bytes, CK_
   return rv;
 }
 
-CK_RV encrypt(CK_SESSION_HANDLE session, CK_BYTE *in, CK_ULONG in_bytes, CK_BYTE *out, CK_ULONG *out_bytes) {
+CK_RV encrypt(CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG in_bytes, CK_BYTE* out, CK_ULONG* out_bytes) {
   return state().wrapped().C_Encrypt(session, in, in_bytes, out, out_bytes);
 }
 
@@ -208,13 +208,13 @@ using namespace hsmux::shim;
 
 extern "C" {
 
-__attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list) {
+__attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
   if (!make_lists()) return CKR_GENERAL_ERROR;
   return Entry<Function::C_GetFunctionList, Target::kNone, &CK_FUNCTION_LIST::C_GetFunctionList>::call(list);
 }
 
-__attribute__((visibility("default"))) CK_RV C_GetInterface(unsigned char *name, CK_VERSION *version,
-                                                            hsmux::v3::Interface **result, CK_FLAGS flags) {
+__attribute__((visibility("default"))) CK_RV C_GetInterface(unsigned char* name, CK_VERSION* version,
+                                                            hsmux::v3::Interface** result, CK_FLAGS flags) {
   static std::array<char, 8> interface_name{'P', 'K', 'C', 'S', ' ', '1', '1', 0};
   static hsmux::v3::Interface with_list{interface_name.data(), &lists.list3, 0};
   static hsmux::v3::Interface without_list{interface_name.data(), nullptr, 0};
@@ -223,7 +223,7 @@ __attribute__((visibility("default"))) CK_RV C_GetInterface(unsigned char *name,
   if (mode == "none") return CKR_FUNCTION_NOT_SUPPORTED;
   if (!make_lists()) return CKR_GENERAL_ERROR;
   const bool other_name =
-      name != nullptr && std::string_view(reinterpret_cast<const char *>(name)) != interface_name.data();
+      name != nullptr && std::string_view(reinterpret_cast<const char*>(name)) != interface_name.data();
   const bool other_version = version != nullptr && (version->major != 3 || version->minor != 0);
   if (other_name || other_version || flags != 0) return CKR_FUNCTION_FAILED;
   *result = mode == "null" ? &without_list : &with_list;

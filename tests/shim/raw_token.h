@@ -23,15 +23,15 @@ struct KeyPair {
 
 class RawToken {
 public:
-  RawToken(const CK_FUNCTION_LIST &functions, const TokenFolder &tokens, std::size_t index = 0)
+  RawToken(const CK_FUNCTION_LIST& functions, const TokenFolder& tokens, std::size_t index = 0)
       : functions_(functions), slot_(tokens.slot_id(index)), session_(open()) {
     std::string pin = tokens.pin(index);
-    const CK_RV rv = functions_.C_Login(session_, CKU_USER, reinterpret_cast<CK_BYTE *>(pin.data()), pin.size());
+    const CK_RV rv = functions_.C_Login(session_, CKU_USER, reinterpret_cast<CK_BYTE*>(pin.data()), pin.size());
     EXPECT_TRUE(rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) << rv;
   }
   ~RawToken() { functions_.C_CloseSession(session_); }
-  RawToken(const RawToken &) = delete;
-  RawToken &operator=(const RawToken &) = delete;
+  RawToken(const RawToken&) = delete;
+  RawToken& operator=(const RawToken&) = delete;
 
   [[nodiscard]] CK_SESSION_HANDLE open() const {
     CK_SESSION_HANDLE session = 0;
@@ -101,16 +101,16 @@ private:
     return pair;
   }
 
-  const CK_FUNCTION_LIST &functions_;
+  const CK_FUNCTION_LIST& functions_;
   CK_SLOT_ID slot_;
   CK_SESSION_HANDLE session_;
 };
 
 // The function list of the shim at `path`.
-inline const CK_FUNCTION_LIST &functions_of(const std::string &path) {
-  void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  auto *get_list = reinterpret_cast<CK_C_GetFunctionList>(dlsym(library, "C_GetFunctionList"));
-  CK_FUNCTION_LIST *list = nullptr;
+inline const CK_FUNCTION_LIST& functions_of(const std::string& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  auto* get_list = reinterpret_cast<CK_C_GetFunctionList>(dlsym(library, "C_GetFunctionList"));
+  CK_FUNCTION_LIST* list = nullptr;
   EXPECT_EQ(get_list(&list), CKR_OK);
   return *list;
 }

@@ -19,7 +19,7 @@ struct Match {
   [[nodiscard]] bool fits(Function called, CK_SLOT_ID at) const {
     return (!function || *function == called) && (slot == HSMUX_SHIM_ANY_SLOT || slot == at);
   }
-  bool operator==(const Match &) const = default;
+  bool operator==(const Match&) const = default;
 };
 
 // Rules of one kind, used up one after the other.
@@ -32,7 +32,7 @@ public:
 
   // The answer for this call if it is its turn. Only the first rule that fits counts the call.
   std::optional<CK_RV> take(Function called, CK_SLOT_ID at) {
-    const auto rule = std::ranges::find_if(rules_, [&](const Rule &each) { return each.match.fits(called, at); });
+    const auto rule = std::ranges::find_if(rules_, [&](const Rule& each) { return each.match.fits(called, at); });
     if (rule == rules_.end()) return std::nullopt;
     if (rule->skip > 0) {
       --rule->skip;
@@ -59,19 +59,19 @@ struct Rules {
   std::vector<Match> hangs;
 
   void set_delay(Match match, std::chrono::milliseconds time) {
-    std::erase_if(delays, [&](const auto &delay) { return delay.first == match; });
+    std::erase_if(delays, [&](const auto& delay) { return delay.first == match; });
     if (time.count() > 0) delays.emplace_back(match, time);
   }
   // Delays that fit the same call add up.
   [[nodiscard]] std::chrono::milliseconds delay(Function called, CK_SLOT_ID at) const {
     std::chrono::milliseconds sum{0};
-    for (const auto &[match, time] : delays) {
+    for (const auto& [match, time] : delays) {
       if (match.fits(called, at)) sum += time;
     }
     return sum;
   }
   [[nodiscard]] bool hangs_for(Function called, CK_SLOT_ID at) const {
-    return std::ranges::any_of(hangs, [&](const Match &match) { return match.fits(called, at); });
+    return std::ranges::any_of(hangs, [&](const Match& match) { return match.fits(called, at); });
   }
 };
 

@@ -31,17 +31,17 @@ extern "C" {
 // What the shim exports besides C_GetFunctionList and C_GetInterface: one function that returns this table. `function`
 // is a name such as "C_Sign", or "*" for all; an unknown name answers -1 or false.
 struct hsmux_shim_table {
-  long long (*count)(const char *function, unsigned long slot);
+  long long (*count)(const char* function, unsigned long slot);
   void (*reset_counts)();
   void (*reset)();
 
-  bool (*answer)(const char *function, unsigned long slot, unsigned long rv, unsigned long times, unsigned long skip);
-  bool (*corrupt)(const char *function, unsigned long slot, unsigned long times);
-  bool (*overlong)(const char *function, unsigned long slot, unsigned long times);
+  bool (*answer)(const char* function, unsigned long slot, unsigned long rv, unsigned long times, unsigned long skip);
+  bool (*corrupt)(const char* function, unsigned long slot, unsigned long times);
+  bool (*overlong)(const char* function, unsigned long slot, unsigned long times);
   void (*clear_answers)();
 
-  bool (*delay)(const char *function, unsigned long slot, unsigned long milliseconds);
-  bool (*hang)(const char *function, unsigned long slot);
+  bool (*delay)(const char* function, unsigned long slot, unsigned long milliseconds);
+  bool (*hang)(const char* function, unsigned long slot);
   void (*release)();
   bool (*wait_hung)(unsigned long calls, unsigned long timeout_ms);
 
@@ -55,12 +55,12 @@ struct hsmux_shim_table {
   void (*add_mechanism)(unsigned long type);
 
   unsigned long (*violations)();
-  void (*last_violation)(char *text, unsigned long bytes);
+  void (*last_violation)(char* text, unsigned long bytes);
   unsigned long (*logins)(unsigned long slot);
-  bool (*write_counts)(const char *path);
+  bool (*write_counts)(const char* path);
 };
 
-__attribute__((visibility("default"))) const struct hsmux_shim_table *hsmux_shim_control();
+__attribute__((visibility("default"))) const struct hsmux_shim_table* hsmux_shim_control();
 }
 
 namespace hsmux {
@@ -71,10 +71,10 @@ class ShimControl {
 public:
   static constexpr unsigned long kAnySlot = HSMUX_SHIM_ANY_SLOT;
 
-  explicit ShimControl(const std::string &path) : table_(bind(path)) {}
+  explicit ShimControl(const std::string& path) : table_(bind(path)) {}
 
   // Another independent shim: copies the library at `shim` into `folder`; its path.
-  static std::string copy_into(const std::string &folder, const std::string &shim) {
+  static std::string copy_into(const std::string& folder, const std::string& shim) {
     static std::atomic<unsigned> copies{0};
     std::string path = folder + "/hsmux-test-shim-" + std::to_string(copies++) + ".so";
     std::filesystem::copy_file(shim, path);
@@ -83,7 +83,7 @@ public:
 
   // Calls since the last reset_counts(), those answered by a rule included. By slot: calls with its id or a session of
   // it. total() is all functions, C_GetFunctionList included.
-  [[nodiscard]] unsigned long count(const char *function, unsigned long slot = kAnySlot) const {
+  [[nodiscard]] unsigned long count(const char* function, unsigned long slot = kAnySlot) const {
     const long long calls = table_->count(function, slot);
     must(calls >= 0, function);
     return static_cast<unsigned long>(calls);
@@ -96,30 +96,30 @@ public:
 
   // After `skip` calls that pass, the next `times` calls (0 = for ever) answer `rv` and are not forwarded. Rules of one
   // function apply one after the other: the next one starts when the one before is used up.
-  void answer(const char *function, unsigned long rv, unsigned long times = 1, unsigned long skip = 0) const {
+  void answer(const char* function, unsigned long rv, unsigned long times = 1, unsigned long skip = 0) const {
     answer_for_slot(kAnySlot, function, rv, times, skip);
   }
-  void answer_for_slot(unsigned long slot, const char *function, unsigned long rv, unsigned long times = 1,
+  void answer_for_slot(unsigned long slot, const char* function, unsigned long rv, unsigned long times = 1,
                        unsigned long skip = 0) const {
     must(table_->answer(function, slot, rv, times, skip), function);
   }
   // C_Sign, C_Encrypt, C_Decrypt: one bit of the output is flipped.
-  void corrupt(const char *function, unsigned long times = 1, unsigned long slot = kAnySlot) const {
+  void corrupt(const char* function, unsigned long times = 1, unsigned long slot = kAnySlot) const {
     must(table_->corrupt(function, slot, times), function);
   }
   // C_Sign, C_Encrypt, C_Decrypt: CKR_OK with a length above the buffer's; nothing is written outside of it.
-  void overlong(const char *function, unsigned long times = 1, unsigned long slot = kAnySlot) const {
+  void overlong(const char* function, unsigned long times = 1, unsigned long slot = kAnySlot) const {
     must(table_->overlong(function, slot, times), function);
   }
   // Ends all rules of answer, answer_for_slot, corrupt and overlong.
   void clear_answers() const { table_->clear_answers(); }
 
   // Every call sleeps so long first (0 = no more); the call counts as running in its session meanwhile.
-  void delay(const char *function, std::chrono::milliseconds time, unsigned long slot = kAnySlot) const {
+  void delay(const char* function, std::chrono::milliseconds time, unsigned long slot = kAnySlot) const {
     must(table_->delay(function, slot, static_cast<unsigned long>(time.count())), function);
   }
   // Calls block from now on until release(), which lets all of them go on and ends the rule.
-  void hang(const char *function, unsigned long slot = kAnySlot) const { must(table_->hang(function, slot), function); }
+  void hang(const char* function, unsigned long slot = kAnySlot) const { must(table_->hang(function, slot), function); }
   void release() const { table_->release(); }
   // Waits until `calls` calls hang; false when the time is over first.
   [[nodiscard]] bool wait_hung(unsigned long calls,
@@ -163,24 +163,24 @@ public:
 
   // {"total":N,"violations":N,"last_violation":"...","logins":{"SLOT":N},"counts":{"C_Sign":N}}; functions with no
   // calls are left out.
-  void write_counts(const std::string &path) const { must(table_->write_counts(path.c_str()), path.c_str()); }
+  void write_counts(const std::string& path) const { must(table_->write_counts(path.c_str()), path.c_str()); }
 
 private:
-  static void must(bool good, const char *what) {
+  static void must(bool good, const char* what) {
     if (good) return;
     std::fprintf(stderr, "hsmux-test-shim: not possible: %s\n", what);
     std::abort();
   }
 
-  static const hsmux_shim_table *bind(const std::string &path) {
-    void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  static const hsmux_shim_table* bind(const std::string& path) {
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) must(false, dlerror());
-    auto *control = reinterpret_cast<decltype(&hsmux_shim_control)>(dlsym(library, "hsmux_shim_control"));
+    auto* control = reinterpret_cast<decltype(&hsmux_shim_control)>(dlsym(library, "hsmux_shim_control"));
     must(control != nullptr, path.c_str());
     return control();
   }
 
-  const hsmux_shim_table *table_;
+  const hsmux_shim_table* table_;
 };
 
 } // namespace hsmux

@@ -19,7 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-constexpr const char *kShim = HSMUX_TEST_SHIM;
+constexpr const char* kShim = HSMUX_TEST_SHIM;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
@@ -43,19 +43,19 @@ protected:
 
   TokenFolder tokens_{1, kShim};
   ShimControl control_{kShim};
-  const CK_FUNCTION_LIST &functions_ = functions_of(kShim);
+  const CK_FUNCTION_LIST& functions_ = functions_of(kShim);
 };
 
 // A variable of the environment for the time of one test.
 class Variable {
 public:
-  Variable(const char *name, const char *value) : name_(name) { setenv(name, value, 1); }
+  Variable(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
   ~Variable() { unsetenv(name_); }
-  Variable(const Variable &) = delete;
-  Variable &operator=(const Variable &) = delete;
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
 
 private:
-  const char *name_;
+  const char* name_;
 };
 
 TEST_F(Shim, CallsAreCountedByFunctionAndSlot) {
@@ -268,7 +268,7 @@ TEST_F(Shim, CountsAreWrittenWhenTheProgramEnds) {
   EXPECT_EXIT(
       {
         setenv("HSMUX_SHIM_STATISTICS", path.c_str(), 1);
-        const CK_FUNCTION_LIST &functions = functions_of(ShimControl::copy_into(tokens_.folder(), kShim));
+        const CK_FUNCTION_LIST& functions = functions_of(ShimControl::copy_into(tokens_.folder(), kShim));
         CK_INFO info{};
         functions.C_GetInfo(&info);
         std::exit(0);
@@ -282,7 +282,7 @@ TEST_F(Shim, CountsAreWrittenWhenTheProgramEnds) {
 TEST_F(Shim, CopiesShareNothing) {
   const std::string copy = ShimControl::copy_into(tokens_.folder(), kShim);
   const ShimControl other(copy);
-  const CK_FUNCTION_LIST &functions = functions_of(copy);
+  const CK_FUNCTION_LIST& functions = functions_of(copy);
   other.reset();
   other.answer("C_GetInfo", CKR_DEVICE_ERROR, 0);
   CK_INFO info{};
@@ -294,7 +294,7 @@ TEST_F(Shim, CopiesShareNothing) {
 
 TEST_F(Shim, NamedEntriesOfTheListAreNull) {
   const Variable variable("HSMUX_SHIM_NULL", "C_Sign,C_EncryptInit");
-  const CK_FUNCTION_LIST &functions = functions_of(ShimControl::copy_into(tokens_.folder(), kShim));
+  const CK_FUNCTION_LIST& functions = functions_of(ShimControl::copy_into(tokens_.folder(), kShim));
   EXPECT_EQ(functions.C_Sign, nullptr);
   EXPECT_EQ(functions.C_EncryptInit, nullptr);
   EXPECT_NE(functions.C_SignInit, nullptr);
@@ -303,35 +303,35 @@ TEST_F(Shim, NamedEntriesOfTheListAreNull) {
 
 class ShimInterface : public Shim {
 protected:
-  static CK_RV ask(v3::Interface *&found) {
-    auto *get = reinterpret_cast<v3::GetInterface>(dlsym(dlopen(kShim, RTLD_NOW), "C_GetInterface"));
+  static CK_RV ask(v3::Interface*& found) {
+    auto* get = reinterpret_cast<v3::GetInterface>(dlsym(dlopen(kShim, RTLD_NOW), "C_GetInterface"));
     std::array<unsigned char, 8> name{'P', 'K', 'C', 'S', ' ', '1', '1', 0};
     return get(name.data(), nullptr, &found, 0);
   }
 };
 
 TEST_F(ShimInterface, ListOf3HasTheFunctionsOf240AndNullsBehind) {
-  v3::Interface *found = nullptr;
+  v3::Interface* found = nullptr;
   ASSERT_EQ(ask(found), CKR_OK);
-  const auto *list = static_cast<const CK_FUNCTION_LIST *>(found->function_list);
+  const auto* list = static_cast<const CK_FUNCTION_LIST*>(found->function_list);
   EXPECT_EQ(list->version.major, 3);
   EXPECT_EQ(list->version.minor, 0);
   EXPECT_EQ(list->C_Sign, functions_.C_Sign);
   EXPECT_EQ(list->C_WaitForSlotEvent, functions_.C_WaitForSlotEvent);
-  const auto *behind = reinterpret_cast<void *const *>(list + 1);
+  const auto* behind = reinterpret_cast<void* const*>(list + 1);
   for (int i = 0; i < 24; ++i) EXPECT_EQ(behind[i], nullptr) << i;
 }
 
 TEST_F(ShimInterface, ListCanBeNull) {
   const Variable variable("HSMUX_SHIM_INTERFACE", "null");
-  v3::Interface *found = nullptr;
+  v3::Interface* found = nullptr;
   ASSERT_EQ(ask(found), CKR_OK);
   EXPECT_EQ(found->function_list, nullptr);
 }
 
 TEST_F(ShimInterface, InterfaceCanBeRefused) {
   const Variable variable("HSMUX_SHIM_INTERFACE", "none");
-  v3::Interface *found = nullptr;
+  v3::Interface* found = nullptr;
   EXPECT_EQ(ask(found), CKR_FUNCTION_NOT_SUPPORTED);
 }
 
@@ -354,7 +354,7 @@ TEST(ShimInitialize, ForwardsAndThenCallsItselfInitialised) {
       {
         (void)TokenFolder::conf_path(); // sets SOFTHSM2_CONF
         setenv("HSMUX_SHIM_INIT", "already", 1);
-        const CK_FUNCTION_LIST &functions = functions_of(kShim);
+        const CK_FUNCTION_LIST& functions = functions_of(kShim);
         CK_INFO info{};
         const bool right =
             functions.C_Initialize(nullptr) == CKR_CRYPTOKI_ALREADY_INITIALIZED && functions.C_GetInfo(&info) == CKR_OK;

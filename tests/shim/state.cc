@@ -13,21 +13,21 @@ constexpr std::array kDefaultModules = {"/usr/lib/softhsm/libsofthsm2.so",
                                         "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so"};
 
 std::string wrapped_path() {
-  if (const char *path = std::getenv("HSMUX_SHIM_MODULE")) return path;
-  for (const char *path : kDefaultModules) {
+  if (const char* path = std::getenv("HSMUX_SHIM_MODULE")) return path;
+  for (const char* path : kDefaultModules) {
     if (std::filesystem::exists(path)) return path;
   }
   return kDefaultModules.front();
 }
 
-const CK_FUNCTION_LIST *load_wrapped(const std::string &path) {
-  void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+const CK_FUNCTION_LIST* load_wrapped(const std::string& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     std::fprintf(stderr, "hsmux-test-shim: %s (HSMUX_SHIM_MODULE names the module)\n", dlerror());
     return nullptr;
   }
-  CK_FUNCTION_LIST *list = nullptr;
-  auto *get_list = reinterpret_cast<CK_C_GetFunctionList>(dlsym(library, "C_GetFunctionList"));
+  CK_FUNCTION_LIST* list = nullptr;
+  auto* get_list = reinterpret_cast<CK_C_GetFunctionList>(dlsym(library, "C_GetFunctionList"));
   if (get_list == nullptr || get_list(&list) != CKR_OK) {
     std::fprintf(stderr, "hsmux-test-shim: %s is not a PKCS#11 module\n", path.c_str());
     return nullptr;
@@ -41,20 +41,20 @@ bool breaks_login_of_others(Function function) {
 
 } // namespace
 
-State &State::get() {
-  static auto *const state = new State;
+State& State::get() {
+  static auto* const state = new State;
   return *state;
 }
 
 bool State::load() {
   std::call_once(loaded_, [this] {
     wrapped_ = load_wrapped(wrapped_path());
-    if (const char *path = std::getenv("HSMUX_SHIM_STATISTICS")) statistics_path_ = path;
+    if (const char* path = std::getenv("HSMUX_SHIM_STATISTICS")) statistics_path_ = path;
   });
   return wrapped_ != nullptr;
 }
 
-State::Session *State::find(CK_SESSION_HANDLE session) {
+State::Session* State::find(CK_SESSION_HANDLE session) {
   const auto found = sessions_.find(session);
   return found == sessions_.end() ? nullptr : &found->second;
 }
@@ -75,7 +75,7 @@ void State::note_violation(std::string text) {
   violation(std::move(text));
 }
 
-void State::hold(std::unique_lock<std::mutex> &lock) {
+void State::hold(std::unique_lock<std::mutex>& lock) {
   const unsigned long releases_before = releases_;
   ++hung_;
   changed_.notify_all();
@@ -89,9 +89,9 @@ void State::wait_released() {
 }
 
 std::optional<CK_RV> State::enter(Function function, Target target, unsigned long first,
-                                  std::optional<CK_SESSION_HANDLE> &session) {
+                                  std::optional<CK_SESSION_HANDLE>& session) {
   std::unique_lock lock(mutex_);
-  Session *used = target == Target::kSession ? find(first) : nullptr;
+  Session* used = target == Target::kSession ? find(first) : nullptr;
   const CK_SLOT_ID slot = target == Target::kSlot ? first : used != nullptr ? used->slot : HSMUX_SHIM_ANY_SLOT;
   count_call(function, slot);
   if (used != nullptr) {
@@ -123,7 +123,7 @@ std::optional<CK_RV> State::enter(Function function, Target target, unsigned lon
 void State::leave(CK_SESSION_HANDLE session) {
   {
     const std::lock_guard lock(mutex_);
-    Session *used = find(session);
+    Session* used = find(session);
     if (used == nullptr) return;
     used->running.reset();
     if (!used->killed || used->closed) return;
@@ -133,13 +133,13 @@ void State::leave(CK_SESSION_HANDLE session) {
 }
 
 unsigned long State::open_here(CK_SLOT_ID slot) const {
-  return static_cast<unsigned long>(std::ranges::count_if(sessions_, [&](const auto &entry) {
+  return static_cast<unsigned long>(std::ranges::count_if(sessions_, [&](const auto& entry) {
     return !entry.second.killed && (slot == HSMUX_SHIM_ANY_SLOT || entry.second.slot == slot);
   }));
 }
 
-CK_RV State::open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify,
-                          CK_SESSION_HANDLE *session) {
+CK_RV State::open_session(CK_SLOT_ID slot, CK_FLAGS flags, void* application, CK_NOTIFY notify,
+                          CK_SESSION_HANDLE* session) {
   {
     const std::lock_guard lock(mutex_);
     if (settings_.sessions_max != 0 && open_here(slot) + opening_[slot] >= settings_.sessions_max) {
@@ -165,18 +165,18 @@ void State::forget_session(CK_SESSION_HANDLE session) {
 
 void State::forget_sessions(CK_SLOT_ID slot) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(sessions_, [&](const auto &entry) { return slot == HSMUX_SHIM_ANY_SLOT || entry.second.slot == slot; });
+  std::erase_if(sessions_, [&](const auto& entry) { return slot == HSMUX_SHIM_ANY_SLOT || entry.second.slot == slot; });
 }
 
 Emulation State::emulation(CK_SESSION_HANDLE session) {
   const std::lock_guard lock(mutex_);
-  const Session *used = find(session);
+  const Session* used = find(session);
   return used == nullptr ? Emulation{} : used->emulation;
 }
 
 void State::set_emulation(CK_SESSION_HANDLE session, Emulation emulation) {
   const std::lock_guard lock(mutex_);
-  if (Session *used = find(session)) used->emulation = std::move(emulation);
+  if (Session* used = find(session)) used->emulation = std::move(emulation);
 }
 
 bool State::hidden(CK_MECHANISM_TYPE type) {
@@ -194,7 +194,7 @@ std::set<CK_MECHANISM_TYPE> State::added() {
   return settings_.added;
 }
 
-void State::change_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO &info) {
+void State::change_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO& info) {
   const std::lock_guard lock(mutex_);
   for (const CK_SLOT_ID each : {HSMUX_SHIM_ANY_SLOT, slot}) {
     if (const auto found = settings_.token_flags.find(each); found != settings_.token_flags.end()) {
@@ -204,10 +204,10 @@ void State::change_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO &info) {
   if (settings_.report_sessions_max) info.ulMaxSessionCount = settings_.sessions_max;
 }
 
-void State::change_output(Function function, CK_SESSION_HANDLE session, CK_BYTE *output, CK_ULONG capacity,
-                          CK_ULONG *length) {
+void State::change_output(Function function, CK_SESSION_HANDLE session, CK_BYTE* output, CK_ULONG capacity,
+                          CK_ULONG* length) {
   const std::lock_guard lock(mutex_);
-  const Session *used = find(session);
+  const Session* used = find(session);
   const CK_SLOT_ID slot = used == nullptr ? HSMUX_SHIM_ANY_SLOT : used->slot;
   if (settings_.rules.corrupt.take(function, slot) && *length > 0) output[*length / 2] ^= 1;
   if (settings_.rules.overlong.take(function, slot)) *length = capacity + 1;
@@ -218,7 +218,7 @@ long long State::count(std::optional<Function> function, CK_SLOT_ID slot) {
   unsigned long sum = 0;
   for (std::size_t i = 0; i < kFunctions; ++i) {
     if (function && *function != static_cast<Function>(i)) continue;
-    for (const auto &[at, calls] : counts_.calls[i]) {
+    for (const auto& [at, calls] : counts_.calls[i]) {
       if (slot == HSMUX_SHIM_ANY_SLOT || slot == at) sum += calls;
     }
   }
@@ -237,7 +237,7 @@ void State::reset() {
   settings_ = {};
 }
 
-void State::change_rules(const std::function<void(Rules &)> &change) {
+void State::change_rules(const std::function<void(Rules&)>& change) {
   const std::lock_guard lock(mutex_);
   change(settings_.rules);
 }
@@ -259,7 +259,7 @@ unsigned long State::kill_sessions(CK_SLOT_ID slot) {
   unsigned long killed = 0;
   {
     const std::lock_guard lock(mutex_);
-    for (auto &[handle, session] : sessions_) {
+    for (auto& [handle, session] : sessions_) {
       if (session.killed || (slot != HSMUX_SHIM_ANY_SLOT && session.slot != slot)) continue;
       session.killed = true;
       ++killed;
@@ -326,7 +326,7 @@ std::string State::last_violation() {
 unsigned long State::logins(CK_SLOT_ID slot) {
   const std::lock_guard lock(mutex_);
   unsigned long sum = 0;
-  for (const auto &[at, logins] : counts_.logins) {
+  for (const auto& [at, logins] : counts_.logins) {
     if (slot == HSMUX_SHIM_ANY_SLOT || slot == at) sum += logins;
   }
   return sum;
@@ -336,15 +336,15 @@ void State::write_statistics() {
   if (!statistics_path_.empty()) write_counts(statistics_path_.c_str());
 }
 
-bool State::write_counts(const char *path) {
+bool State::write_counts(const char* path) {
   const auto total = count(std::nullopt, HSMUX_SHIM_ANY_SLOT);
   const std::lock_guard lock(mutex_);
   std::ofstream out(path);
   // The texts are made here, of names and numbers only: nothing needs escaping.
   out << "{\"total\":" << total << ",\"violations\":" << counts_.violations << ",\"last_violation\":\""
       << counts_.last_violation << "\",\"logins\":{";
-  const char *comma = "";
-  for (const auto &[slot, logins] : counts_.logins) {
+  const char* comma = "";
+  for (const auto& [slot, logins] : counts_.logins) {
     out << comma << '"' << slot << "\":" << logins;
     comma = ",";
   }
@@ -352,7 +352,7 @@ bool State::write_counts(const char *path) {
   comma = "";
   for (std::size_t i = 0; i < kFunctions; ++i) {
     unsigned long sum = 0;
-    for (const auto &[slot, calls] : counts_.calls[i]) sum += calls;
+    for (const auto& [slot, calls] : counts_.calls[i]) sum += calls;
     if (sum == 0) continue;
     out << comma << '"' << kFunctionNames[i] << "\":" << sum;
     comma = ",";

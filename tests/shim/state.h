@@ -29,19 +29,19 @@ struct Emulation {
 
 class State {
 public:
-  static State &get();
+  static State& get();
 
   // Loads the wrapped module once; false, with a text on standard error, where that fails.
   bool load();
-  [[nodiscard]] const CK_FUNCTION_LIST &wrapped() const { return *wrapped_; }
+  [[nodiscard]] const CK_FUNCTION_LIST& wrapped() const { return *wrapped_; }
 
   // One call from its entry: counts it, checks the rules of PKCS#11, holds or delays it. An answer: do not forward.
   // `session` is set to the session that leave() must be called with.
   std::optional<CK_RV> enter(Function function, Target target, unsigned long first,
-                             std::optional<CK_SESSION_HANDLE> &session);
+                             std::optional<CK_SESSION_HANDLE>& session);
   void leave(CK_SESSION_HANDLE session);
 
-  CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *application, CK_NOTIFY notify, CK_SESSION_HANDLE *session);
+  CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void* application, CK_NOTIFY notify, CK_SESSION_HANDLE* session);
   void forget_session(CK_SESSION_HANDLE session);
   void forget_sessions(CK_SLOT_ID slot); // HSMUX_SHIM_ANY_SLOT = all
   Emulation emulation(CK_SESSION_HANDLE session);
@@ -50,18 +50,18 @@ public:
   [[nodiscard]] bool hidden(CK_MECHANISM_TYPE type);
   [[nodiscard]] bool added(CK_MECHANISM_TYPE type);
   [[nodiscard]] std::set<CK_MECHANISM_TYPE> added();
-  void change_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO &info);
+  void change_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO& info);
   void note_violation(std::string text);
   // The output of a successful operation as the rules want it.
-  void change_output(Function function, CK_SESSION_HANDLE session, CK_BYTE *output, CK_ULONG capacity,
-                     CK_ULONG *length);
+  void change_output(Function function, CK_SESSION_HANDLE session, CK_BYTE* output, CK_ULONG capacity,
+                     CK_ULONG* length);
   void wait_released();
 
   // For the control table, see shim.h.
   long long count(std::optional<Function> function, CK_SLOT_ID slot);
   void reset_counts();
   void reset();
-  void change_rules(const std::function<void(Rules &)> &change);
+  void change_rules(const std::function<void(Rules&)>& change);
   void release();
   bool wait_hung(unsigned long calls, std::chrono::milliseconds timeout);
   unsigned long kill_sessions(CK_SLOT_ID slot);
@@ -74,7 +74,7 @@ public:
   unsigned long violations();
   std::string last_violation();
   unsigned long logins(CK_SLOT_ID slot);
-  bool write_counts(const char *path);
+  bool write_counts(const char* path);
   void write_statistics(); // at the end, where HSMUX_SHIM_STATISTICS asked for it
 
 private:
@@ -104,14 +104,14 @@ private:
   };
 
   // All of these with the mutex held.
-  Session *find(CK_SESSION_HANDLE session);
+  Session* find(CK_SESSION_HANDLE session);
   unsigned long open_here(CK_SLOT_ID slot) const;
   void count_call(Function function, CK_SLOT_ID slot);
   void violation(std::string text);
-  void hold(std::unique_lock<std::mutex> &lock);
+  void hold(std::unique_lock<std::mutex>& lock);
 
   std::once_flag loaded_;
-  const CK_FUNCTION_LIST *wrapped_ = nullptr;
+  const CK_FUNCTION_LIST* wrapped_ = nullptr;
   std::string statistics_path_; // set by load()
 
   std::mutex mutex_; // guards all below

@@ -33,15 +33,15 @@ using ::testing::Not;
 constexpr std::string_view kSecret = "73501";
 
 template <class Type>
-concept Printable = requires(std::ostream &out, const Type &value) { out << value; };
+concept Printable = requires(std::ostream& out, const Type& value) { out << value; };
 
 // Compared here, so that a failing test prints no PIN.
-bool holds(const Result<Pin> &pin, std::string_view expected) {
+bool holds(const Result<Pin>& pin, std::string_view expected) {
   return pin && std::string_view(pin->view().data(), pin->view().size()) == expected;
 }
 
 // The message of a PIN that is refused, which must be about credentials and must not hold the PIN.
-std::string refused(const Result<Pin> &pin) {
+std::string refused(const Result<Pin>& pin) {
   if (pin) return "not refused";
   EXPECT_EQ(pin.error().kind, ErrorKind::kCredentials);
   EXPECT_EQ(pin.error().message.find(kSecret), std::string::npos) << "the error shows the PIN";
@@ -174,7 +174,7 @@ TEST_F(PinFile, AChangedPinIsSeenAtTheNextRead) {
 }
 
 TEST_F(PinFile, SeveralLinesOrNulBytesAreRefusedSinceTheyWouldCostATry) {
-  for (const std::string &text : {std::string("73501\n\n"), std::string("73501\nx\n"), std::string("\n73501"),
+  for (const std::string& text : {std::string("73501\n\n"), std::string("73501\nx\n"), std::string("\n73501"),
                                   std::string("73501\r"), std::string("73501\0", 6)}) {
     write(text);
     EXPECT_THAT(refused(read()), HasSubstr("several lines or a NUL byte"));
@@ -259,7 +259,7 @@ TEST_F(PinFile, ASymbolicLinkIsJudgedByItsTarget) {
 TEST_F(PinFile, FoldersDevicesAndFifosAreRefusedAtOnce) {
   const std::string fifo = (folder_ / "fifo").string();
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  for (const std::string &path : {folder_.string(), std::string("/dev/null"), fifo}) {
+  for (const std::string& path : {folder_.string(), std::string("/dev/null"), fifo}) {
     EXPECT_THAT(refused(PinSource(PinFromFile{path, false}).read()), HasSubstr("not a regular file")) << path;
   }
 }
@@ -268,7 +268,7 @@ class PinEnvironment : public ::testing::Test {
 protected:
   void TearDown() override { ::unsetenv(kVariable); }
 
-  static constexpr const char *kVariable = "HSMUX_PIN_TEST";
+  static constexpr const char* kVariable = "HSMUX_PIN_TEST";
   PinSource source_{PinFromEnvironment{kVariable}};
 };
 

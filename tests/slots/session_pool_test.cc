@@ -14,6 +14,7 @@ namespace {
 
 constexpr CallStatus kFine{Call::kSign, CKR_OK};
 constexpr CallStatus kBadData{Call::kSign, CKR_DATA_LEN_RANGE};
+constexpr CallStatus kBroken{Call::kSign, CKR_DEVICE_ERROR};
 constexpr CallStatus kDead{Call::kSign, CKR_SESSION_HANDLE_INVALID};
 
 class SessionPools : public ShimToken {
@@ -120,9 +121,21 @@ TEST_F(SessionPools, TheSessionUsedLastIsLentFirst) {
   expect_stats(1, 1, 0);
 }
 
-TEST_F(SessionPools, ADeadSessionNeverComesBack) {
+TEST_F(SessionPools, ADeadSessionNeverComesBackAndItsHandleIsNotClosed) {
   pool_.add(open(), 1);
-  pool_.finish(acquire(), kDead);
+  Lease lease = acquire();
+  shim_.kill_sessions(slot_id());
+  shim_.reset_counts();
+  pool_.finish(std::move(lease), kDead);
+  expect_stats(0, 0, 1);
+  EXPECT_FALSE(pool_.try_acquire().has_value());
+  EXPECT_EQ(pool_.take_discarded().size(), 1U);
+  EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+}
+
+TEST_F(SessionPools, ABrokenSessionNeverComesBack) {
+  pool_.add(open(), 1);
+  pool_.finish(acquire(), kBroken);
   expect_stats(0, 0, 1);
   EXPECT_FALSE(pool_.try_acquire().has_value());
   EXPECT_EQ(pool_.take_discarded().size(), 1U);
@@ -142,7 +155,7 @@ TEST_F(SessionPools, EveryCodeOfTheTableEndsALeaseAsItsRowSays) {
     pool_.finish(acquire(), status);
     const bool kept = disposition(status).session == SessionFate::kKeep;
     EXPECT_EQ(pool_.stats().idle, kept ? 1U : 0U) << row.name;
-    if (kept) pool_.finish(acquire(), kDead);
+    if (kept) pool_.finish(acquire(), kBroken);
     pool_.take_discarded();
   }
   expect_stats(0, 0, disposition_table().size());
@@ -183,7 +196,7 @@ TEST_F(SessionPools, EveryReturnAndEveryNewSessionFreesCapacity) {
   EXPECT_EQ(freed_, 1);
   pool_.finish(acquire(), kFine);
   EXPECT_EQ(freed_, 2);
-  pool_.finish(acquire(), kDead); // room for another one
+  pool_.finish(acquire(), kBroken); // room for another one
   EXPECT_EQ(freed_, 3);
 }
 
@@ -196,7 +209,7 @@ TEST_F(SessionPools, CallbacksMayAskThePool) {
   EXPECT_FALSE(pool.try_acquire().has_value()); // would hang here if a lock were held
   pool.add(open(), 1);
   EXPECT_EQ(seen.idle, 1U);
-  pool.finish(*pool.try_acquire(), kDead);
+  pool.finish(*pool.try_acquire(), kBroken);
   EXPECT_EQ(seen.discarded, 1U);
 }
 
@@ -245,7 +258,7 @@ TEST_F(SessionPools, AbandonedSessionsAreForgottenAndNotClosed) {
   shim_.kill_sessions(slot_id());
   shim_.reset_counts();
   pool_.begin_epoch(2, true);
-  pool_.finish(std::move(lease), kDead);
+  pool_.finish(std::move(lease), kBroken);
   EXPECT_EQ(pool_.take_discarded().size(), 2U);
   EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
 }
@@ -254,7 +267,7 @@ TEST_F(SessionPools, SessionsOpenedAfterAnAbandonedEpochAreClosedAgain) {
   pool_.begin_epoch(2, true);
   pool_.add(open(), 2);
   shim_.reset_counts();
-  pool_.finish(acquire(), kDead);
+  pool_.finish(acquire(), kBroken);
   pool_.take_discarded();
   EXPECT_EQ(shim_.count("C_CloseSession"), 1U);
 }
@@ -347,7 +360,7 @@ TEST_F(SessionPools, StressNoSessionIsEverLentTwice) {
         if (dice == 0)
           lease.reset(); // dropped
         else
-          pool.finish(std::move(*lease), dice == 1 ? kDead : dice == 2 ? kBadData : kFine);
+          pool.finish(std::move(*lease), dice == 1 ? kBroken : dice == 2 ? kBadData : kFine);
         ++done;
       }
       --running;

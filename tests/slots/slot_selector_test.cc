@@ -15,7 +15,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-TokenIdentity token(unsigned long slot_id, const std::string &label, const std::string &serial) {
+TokenIdentity token(unsigned long slot_id, const std::string& label, const std::string& serial) {
   TokenIdentity identity;
   identity.slot_id = slot_id;
   identity.label = label;
@@ -28,7 +28,7 @@ TokenIdentity token(unsigned long slot_id, const std::string &label, const std::
 
 const std::vector<TokenIdentity> kTokens = {token(1, "hsm-a", "A1"), token(2, "hsm-b", "B2"), token(3, "hsm-b", "C3")};
 
-SlotSelector by_label(const std::string &label) {
+SlotSelector by_label(const std::string& label) {
   SlotSelector selector;
   selector.token_label = label;
   return selector;
@@ -38,19 +38,19 @@ SlotSelector by_slot_id(unsigned long slot_id) {
   selector.slot_id = slot_id;
   return selector;
 }
-SlotSelector by_uri(const std::string &uri) {
+SlotSelector by_uri(const std::string& uri) {
   SlotSelector selector;
   selector.uri = uri;
   return selector;
 }
 
 // The slot id of the token that is selected, 0 for an error.
-unsigned long selected(const SlotSelector &selector, const std::vector<TokenIdentity> &tokens = kTokens) {
+unsigned long selected(const SlotSelector& selector, const std::vector<TokenIdentity>& tokens = kTokens) {
   const auto identity = select_token(selector, tokens);
   return identity ? identity->slot_id : 0;
 }
 
-Error refused(const SlotSelector &selector, const std::vector<TokenIdentity> &tokens = kTokens) {
+Error refused(const SlotSelector& selector, const std::vector<TokenIdentity>& tokens = kTokens) {
   const auto identity = select_token(selector, tokens);
   return identity ? make_error(ErrorKind::kInternal, "not refused") : identity.error();
 }
@@ -122,7 +122,7 @@ TEST(SlotSelector, AnUninitialisedTokenNeverFitsByLabel) {
 TEST(SlotSelector, AnUninitialisedTokenByItsSlotIdSaysWhatIsWrong) {
   TokenIdentity blank = token(7, "", "");
   blank.flags = 0;
-  for (const SlotSelector &selector : {by_slot_id(7), by_uri("pkcs11:slot-id=7")}) {
+  for (const SlotSelector& selector : {by_slot_id(7), by_uri("pkcs11:slot-id=7")}) {
     const Error error = refused(selector, {blank});
     EXPECT_EQ(error.kind, ErrorKind::kUnavailable);
     EXPECT_THAT(error.message, HasSubstr("the token is not initialised"));

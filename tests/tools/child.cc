@@ -12,33 +12,33 @@
 #include <fstream>
 #include <sstream>
 
-extern char **environ; // NOLINT(readability-redundant-declaration): POSIX leaves it to the program
+extern char** environ; // NOLINT(readability-redundant-declaration): POSIX leaves it to the program
 
 namespace hsmux {
 namespace {
 
-[[noreturn]] void give_up(const std::string &what) {
+[[noreturn]] void give_up(const std::string& what) {
   std::fprintf(stderr, "tests/tools/child: %s\n", what.c_str());
   std::exit(1);
 }
 
-std::vector<std::string> environment_of(const Surroundings &around) {
+std::vector<std::string> environment_of(const Surroundings& around) {
   std::map<std::string, std::string> variables;
-  for (char **entry = environ; *entry != nullptr; ++entry) {
+  for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     const std::size_t equals = text.find('=');
     if (equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
   }
-  for (const char *name : {"HSMUX_CONFIG", "SOFTHSM2_CONF"}) variables.erase(name);
-  for (const auto &[name, value] : around.environment) variables[name] = value;
+  for (const char* name : {"HSMUX_CONFIG", "SOFTHSM2_CONF"}) variables.erase(name);
+  for (const auto& [name, value] : around.environment) variables[name] = value;
   std::vector<std::string> lines;
-  for (const auto &[name, value] : variables) lines.push_back(name + "=" + value);
+  for (const auto& [name, value] : variables) lines.push_back(name + "=" + value);
   return lines;
 }
 
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-  std::vector<char *> all;
-  for (std::string &text : strings) all.push_back(text.data());
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> all;
+  for (std::string& text : strings) all.push_back(text.data());
   all.push_back(nullptr);
   return all;
 }
@@ -54,26 +54,26 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-std::string TemporaryFolder::write(const std::string &name, const std::string &text) const {
+std::string TemporaryFolder::write(const std::string& name, const std::string& text) const {
   std::ofstream(file(name), std::ios::binary) << text;
   return file(name);
 }
 
-std::string read_file(const std::string &path) {
+std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();
 }
 
-bool exists(const std::string &path) { return access(path.c_str(), F_OK) == 0; }
+bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
-unsigned mode_of(const std::string &path) {
+unsigned mode_of(const std::string& path) {
   struct stat info{};
   return stat(path.c_str(), &info) == 0 ? info.st_mode & 07777U : 0;
 }
 
-pid_t start(const TemporaryFolder &folder, const std::vector<std::string> &argv, const Surroundings &around) {
+pid_t start(const TemporaryFolder& folder, const std::vector<std::string>& argv, const Surroundings& around) {
   const std::string in = folder.write("stdin", around.input);
   const std::string out = around.terminal.empty() ? folder.file("stdout") : around.terminal;
   const std::string err = around.terminal.empty() ? folder.file("stderr") : around.terminal;
@@ -93,7 +93,7 @@ pid_t start(const TemporaryFolder &folder, const std::vector<std::string> &argv,
   return child;
 }
 
-Ended wait_for(const TemporaryFolder &folder, pid_t child) {
+Ended wait_for(const TemporaryFolder& folder, pid_t child) {
   int status = 0;
   if (waitpid(child, &status, 0) != child) give_up("the child process is lost");
   Ended ended;
@@ -103,7 +103,7 @@ Ended wait_for(const TemporaryFolder &folder, pid_t child) {
   return ended;
 }
 
-Ended run(const TemporaryFolder &folder, const std::vector<std::string> &argv, const Surroundings &around) {
+Ended run(const TemporaryFolder& folder, const std::vector<std::string>& argv, const Surroundings& around) {
   return wait_for(folder, start(folder, argv, around));
 }
 

@@ -25,25 +25,25 @@ class TemporaryFolder {
 public:
   TemporaryFolder();
   ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder &) = delete;
-  TemporaryFolder &operator=(const TemporaryFolder &) = delete;
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
-  [[nodiscard]] const std::string &path() const { return path_; }
-  [[nodiscard]] std::string file(const std::string &name) const { return path_ + "/" + name; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
   // Writes a file and returns its path.
-  std::string write(const std::string &name, const std::string &text) const;
+  std::string write(const std::string& name, const std::string& text) const;
 
 private:
   std::string path_;
 };
 
-std::string read_file(const std::string &path);
-bool exists(const std::string &path);
-unsigned mode_of(const std::string &path);
+std::string read_file(const std::string& path);
+bool exists(const std::string& path);
+unsigned mode_of(const std::string& path);
 
 // argv[0] is looked up in PATH. Standard input, output and error are files in `folder`.
-pid_t start(const TemporaryFolder &folder, const std::vector<std::string> &argv, const Surroundings &around = {});
-Ended wait_for(const TemporaryFolder &folder, pid_t child);
-Ended run(const TemporaryFolder &folder, const std::vector<std::string> &argv, const Surroundings &around = {});
+pid_t start(const TemporaryFolder& folder, const std::vector<std::string>& argv, const Surroundings& around = {});
+Ended wait_for(const TemporaryFolder& folder, pid_t child);
+Ended run(const TemporaryFolder& folder, const std::vector<std::string>& argv, const Surroundings& around = {});
 
 } // namespace hsmux

@@ -18,7 +18,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
 
-json error_of(const Ended &ended) {
+json error_of(const Ended& ended) {
   const json line = json::parse(ended.err, nullptr, false);
   return line.is_object() && line.contains("error") ? line["error"] : json::object();
 }
@@ -67,7 +67,7 @@ TEST(Program, TellsItsVersion) {
 TEST(Program, ListsEveryExitCode) {
   const TemporaryFolder folder;
   const std::string help = run(folder, {HSMUX_PROGRAM, "--help"}).out;
-  for (const char *code :
+  for (const char* code :
        {"  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  ", "  7  ", "  8  ", "  9  ", " 10  ", "130  "}) {
     EXPECT_THAT(help, HasSubstr(code));
   }
@@ -83,7 +83,7 @@ TEST_P(Help, HasExamples) {
   const Ended ended = run(folder, argv);
   EXPECT_EQ(ended.code, 0) << ended.err;
   std::string usage = "Usage: hsmux";
-  for (const std::string &word : GetParam()) usage += " " + word;
+  for (const std::string& word : GetParam()) usage += " " + word;
   EXPECT_THAT(ended.out, HasSubstr(usage));
   EXPECT_THAT(ended.out, HasSubstr("Examples:\n  "));
 }
@@ -142,7 +142,7 @@ TEST_F(Tokens, RefuseAPinFileThatOthersCanRead) {
 }
 
 TEST_F(Tokens, NeverShowAPin) {
-  for (const std::vector<std::string> &arguments : {std::vector<std::string>{"slots", "--json", "--log-level", "debug"},
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"slots", "--json", "--log-level", "debug"},
                                                     {"keys", "show", "nobody", "--log-level", "debug"}}) {
     const Ended ended = run(arguments);
     EXPECT_THAT(ended.out + ended.err, Not(HasSubstr(pin(0))));
@@ -196,7 +196,7 @@ TEST_F(Tokens, LeaveNoTemporaryFileBehind) {
   std::filesystem::create_directory(folder.file("results"));
   ASSERT_EQ(run({"random", "--out", folder.file("results/out")}).code, 0);
   std::size_t files = 0;
-  for (const auto &entry : std::filesystem::directory_iterator(folder.file("results"))) files += entry.exists() ? 1 : 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.file("results"))) files += entry.exists() ? 1 : 0;
   EXPECT_EQ(files, 1);
 }
 

@@ -21,10 +21,10 @@ TEST_F(Tokens, AreReadyAtOnceWithTheConfigurationThatWasMade) {
   ASSERT_EQ(ended.code, 0) << ended.err;
   const json slots = json::parse(ended.out).at("slots");
   ASSERT_EQ(slots.size(), 2);
-  for (const json &slot : slots) {
+  for (const json& slot : slots) {
     EXPECT_EQ(slot.at("state"), "ready");
     EXPECT_EQ(slot.at("algorithms").size(), 3);
-    for (const json &row : slot.at("algorithms")) EXPECT_TRUE(row.at("recipe").is_string()) << row;
+    for (const json& row : slot.at("algorithms")) EXPECT_TRUE(row.at("recipe").is_string()) << row;
   }
 }
 

@@ -15,12 +15,12 @@ protected:
   }
 
   // The program with --config and these arguments.
-  Ended run(std::vector<std::string> arguments, const Surroundings &around = {}) const {
+  Ended run(std::vector<std::string> arguments, const Surroundings& around = {}) const {
     arguments.insert(arguments.begin(), {HSMUX_PROGRAM, "--config", config()});
     return hsmux::run(folder, arguments, around);
   }
 
-  void generate(const std::string &name, const std::string &algorithm) const {
+  void generate(const std::string& name, const std::string& algorithm) const {
     const Ended made = run({"keys", "generate", name, "--algorithm", algorithm, "--slots", "all"});
     ASSERT_EQ(made.code, 0) << made.err;
   }
@@ -33,8 +33,8 @@ protected:
   const TemporaryFolder folder;
 };
 
-inline constexpr const char *kSign = "ecdsa-p256-sha256";
-inline constexpr const char *kOaep = "rsa-oaep-sha256";
-inline constexpr const char *kGcm = "aes-256-gcm";
+inline constexpr const char* kSign = "ecdsa-p256-sha256";
+inline constexpr const char* kOaep = "rsa-oaep-sha256";
+inline constexpr const char* kGcm = "aes-256-gcm";
 
 } // namespace hsmux
