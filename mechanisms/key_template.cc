@@ -36,6 +36,7 @@ Template secret_template(const KeyRequest& request) {
   Template list = base(request);
   list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
   list.flag(CKA_ENCRYPT, true).flag(CKA_DECRYPT, true).flag(CKA_WRAP, false).flag(CKA_UNWRAP, false);
+  list.flag(CKA_SIGN, false).flag(CKA_VERIFY, false).flag(CKA_DERIVE, false); // SoftHSM's default is true
   return list;
 }
 

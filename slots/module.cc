@@ -100,6 +100,7 @@ struct Loading {
   std::shared_future<Result<std::shared_ptr<Module>>> result;
   std::map<std::string, std::string> environment;
   std::string init_args;
+  std::thread thread; // joined by who sees the result first; left alone while it is stuck
 };
 
 struct Registry {
@@ -190,10 +191,9 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
       // dlopen and C_Initialize may wait for a network: they run on a thread that can be left behind.
       std::promise<Result<std::shared_ptr<Module>>> promise;
       result = promise.get_future().share();
-      known.modules.emplace(path, Loading{result, options.environment, options.init_args});
-      std::thread([options, path, promise = std::move(promise)]() mutable {
-        promise.set_value(open(options, path));
-      }).detach();
+      std::thread thread(
+          [options, path, promise = std::move(promise)]() mutable { promise.set_value(open(options, path)); });
+      known.modules.emplace(path, Loading{result, options.environment, options.init_args, std::move(thread)});
     }
   }
   if (result.wait_for(options.init_timeout) != std::future_status::ready) {
@@ -202,11 +202,16 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
         fmt::format("loading did not end within {} ms; is the HSM's network reachable?", options.init_timeout.count()),
         Retry::kLater));
   }
-  if (!result.get()) {
-    // A failed load may be tried again, for instance after the file was put right.
+  {
     const std::lock_guard lock(registry().mutex);
-    registry().modules.erase(path);
-  } else if ((*result.get())->forked()) {
+    const auto entry = registry().modules.find(path);
+    const bool ended = entry != registry().modules.end() &&
+                       entry->second.result.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    if (ended && entry->second.thread.joinable()) entry->second.thread.join();
+    // A failed load may be tried again, for instance after the file was put right.
+    if (ended && !entry->second.result.get()) registry().modules.erase(entry);
+  }
+  if (result.get() && (*result.get())->forked()) {
     return fail(ErrorKind::kForked,
                 fmt::format("module {} was loaded before fork(): a child process must exec() before it uses hsmux",
                             options.name));

@@ -390,20 +390,31 @@ Result<std::unique_ptr<Slot>> Slot::open(SlotOptions options, std::shared_ptr<co
   auto keeper =
       std::make_shared<Keeper>(std::move(options), std::move(module), std::move(events), std::move(capacity_freed));
   std::unique_ptr<Slot> slot(new Slot(keeper));
-  std::thread([keeper] { keeper->run(); }).detach(); // joined by Keeper::stop, or left behind when stuck
   Status status = keeper->wait_connected(deadline);
   if (!status && wait_ready) return fail(std::move(status).error());
   return slot;
 }
+
+Slot::Slot(std::shared_ptr<Keeper> keeper) : keeper_(std::move(keeper)), thread_([k = keeper_] { k->run(); }) {}
 
 Slot::~Slot() {
   // In a fork's child there is no keeper thread to wait for, and its locks may be held for ever: all of it is left
   // alone.
   if (keeper_->module_->forked()) {
     new std::shared_ptr<Keeper>(std::move(keeper_));
+    thread_.detach();
     return;
   }
-  keeper_->stop(Deadline::after(std::chrono::seconds(5)));
+  if (!close(Deadline::after(std::chrono::seconds(5)))) thread_.detach(); // it holds all that it touches
+}
+
+bool Slot::close(Deadline deadline) {
+  if (!keeper_->stop(deadline)) return false;
+  // Joined, not only told to have ended: what it leaves for its exit (thread-local data of the module) must not run
+  // beside the exit of the process.
+  const std::lock_guard lock(thread_mutex_);
+  if (thread_.joinable()) thread_.join();
+  return true;
 }
 
 const std::string& Slot::name() const { return *keeper_->name_; }
@@ -420,6 +431,5 @@ Result<ObjectHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, By
 }
 void Slot::forget_key(ObjectClass object_class, ByteView id) { keeper_->handles_.forget(object_class, id); }
 void Slot::unlatch() { keeper_->unlatch(); }
-bool Slot::close(Deadline deadline) { return keeper_->stop(deadline); }
 
 } // namespace hsmux

@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "metrics/events.h"
 #include "slots/deadline.h"
@@ -83,8 +85,10 @@ public:
 
 private:
   class Keeper;
-  explicit Slot(std::shared_ptr<Keeper> keeper) : keeper_(std::move(keeper)) {}
+  explicit Slot(std::shared_ptr<Keeper> keeper);
   std::shared_ptr<Keeper> keeper_;
+  std::mutex thread_mutex_; // guards thread_
+  std::thread thread_;      // the keeper's
 };
 
 } // namespace hsmux

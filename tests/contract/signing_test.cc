@@ -1,0 +1,284 @@
+// Signing and verifying through the engine, and how many calls that costs.
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/contract/contract.h"
+
+namespace hsmux {
+namespace {
+
+using testing::HasSubstr;
+using Signing = Contract;
+constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
+
+// Independent of the engine's own verification: message, DER signature and SPKI are all that others get.
+bool openssl_verifies(const Bytes& spki, const Bytes& message, const Bytes& signature) {
+  const unsigned char* position = spki.data();
+  EVP_PKEY* key = d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size()));
+  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  const bool valid = key != nullptr && EVP_DigestVerifyInit(context, nullptr, EVP_sha256(), nullptr, key) == 1 &&
+                     EVP_DigestVerify(context, signature.data(), signature.size(), message.data(), message.size()) == 1;
+  EVP_MD_CTX_free(context);
+  EVP_PKEY_free(key);
+  return valid;
+}
+
+TEST_F(Signing, ASignatureOfAMessageIsAcceptedByOpenssl) {
+  open();
+  make_key(kEcdsa, "orders");
+  const auto spki = engine().public_key("orders");
+  ASSERT_TRUE(spki.has_value()) << why(spki);
+  for (const std::size_t size : {0, 1, 31, 32, 33, 5000}) {
+    const Bytes message = random_data(size);
+    const auto signature = sign("orders", message);
+    ASSERT_TRUE(signature.has_value()) << why(signature);
+    EXPECT_TRUE(openssl_verifies(*spki, message, *signature)) << size;
+    EXPECT_TRUE(verifies("orders", message, *signature));
+  }
+}
+
+TEST_F(Signing, ASignatureOfADigestIsOneOfItsMessage) {
+  open();
+  make_key(kEcdsa, "orders");
+  const Bytes message = bytes("the message");
+  Bytes hashed(32);
+  ASSERT_TRUE(digest(Hash::kSha256, message, hashed).has_value());
+  const auto signature =
+      engine().sign({.key = "orders", .algorithm = kEcdsa, .message = hashed, .prehashed = true, .options = {}});
+  ASSERT_TRUE(signature.has_value()) << why(signature);
+  EXPECT_TRUE(verifies("orders", message, *signature));
+  EXPECT_TRUE(engine()
+                  .verify({.key = "orders",
+                           .algorithm = kEcdsa,
+                           .message = hashed,
+                           .prehashed = true,
+                           .signature = *signature,
+                           .options = {}})
+                  .has_value());
+}
+
+// Values of r and s with leading zeros or a high bit come up in a few hundred signatures.
+TEST_F(Signing, EveryOneOfManySignaturesIsValidDer) {
+  open();
+  make_key(kEcdsa, "orders");
+  const auto spki = engine().public_key("orders");
+  ASSERT_TRUE(spki.has_value()) << why(spki);
+  const Bytes message = bytes("same message each time");
+  std::set<std::size_t> sizes;
+  for (int i = 0; i < 600; ++i) {
+    const auto signature = sign("orders", message);
+    ASSERT_TRUE(signature.has_value()) << why(signature);
+    ASSERT_TRUE(openssl_verifies(*spki, message, *signature)) << i;
+    sizes.insert(signature->size());
+  }
+  EXPECT_GE(sizes.size(), 3U);
+}
+
+TEST_F(Signing, AnotherMessageKeyOrSignatureDoesNotVerify) {
+  open();
+  make_key(kEcdsa, "orders");
+  make_key(kEcdsa, "others");
+  const Bytes message = bytes("the message");
+  const auto signature = sign("orders", message);
+  ASSERT_TRUE(signature.has_value()) << why(signature);
+  EXPECT_FALSE(verifies("orders", bytes("the messagf"), *signature));
+  EXPECT_FALSE(verifies("others", message, *signature));
+  Bytes truncated(signature->begin(), signature->end() - 1);
+  EXPECT_FALSE(verifies("orders", message, truncated));
+  EXPECT_FALSE(verifies("orders", message, {}));
+  for (std::size_t i = 0; i < signature->size(); ++i) {
+    Bytes changed = *signature;
+    changed[i] ^= 1;
+    EXPECT_EQ(error_of(engine().verify({.key = "orders",
+                                        .algorithm = kEcdsa,
+                                        .message = message,
+                                        .prehashed = false,
+                                        .signature = changed,
+                                        .options = {}}))
+                  .kind,
+              ErrorKind::kSignatureInvalid)
+        << "byte " << i;
+  }
+}
+
+TEST_F(Signing, AWarmSignatureCostsOneInitAndOneCall) {
+  open();
+  make_key(kEcdsa, "orders");
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("warm up")).has_value());
+  shim_->reset_counts();
+  ASSERT_TRUE(sign("orders", bytes("the message")).has_value());
+  EXPECT_EQ(shim_->count("C_SignInit"), 1U);
+  EXPECT_EQ(shim_->count("C_Sign"), 1U);
+  EXPECT_EQ(shim_->total(), 2U);
+}
+
+TEST_F(Signing, AThousandWarmSignaturesCostTwoThousandCalls) {
+  open();
+  make_key(kEcdsa, "orders");
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("warm up")).has_value());
+  shim_->reset_counts();
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(sign("orders", bytes("the message")).has_value());
+  EXPECT_EQ(shim_->total(), 2000U);
+}
+
+TEST_F(Signing, VerifyingCostsTheTokenNothing) {
+  open();
+  make_key(kEcdsa, "orders");
+  const auto signature = sign("orders", bytes("the message"));
+  ASSERT_TRUE(signature.has_value()) << why(signature);
+  shim_->reset_counts();
+  EXPECT_TRUE(verifies("orders", bytes("the message"), *signature));
+  EXPECT_EQ(shim_->total(), 0U);
+}
+
+TEST_F(Signing, TheLoadIsSpreadOverTheSlots) {
+  open();
+  make_key(kEcdsa, "orders");
+  shim_->reset_counts();
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(sign("orders", bytes("the message")).has_value());
+  EXPECT_GT(shim_->count("C_Sign", slot_id(0)), 0U);
+  EXPECT_GT(shim_->count("C_Sign", slot_id(1)), 0U);
+  EXPECT_EQ(shim_->count("C_Sign"), 200U);
+}
+
+TEST_F(FourSlots, ConcurrentLoadUsesEverySlot) {
+  open();
+  make_key(kEcdsa, "orders");
+  shim_->reset_counts();
+  shim_->delay("C_Sign", std::chrono::milliseconds(2));
+  std::atomic<int> failed{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 25; ++i) failed += !sign("orders", bytes("the message"));
+      });
+    }
+  }
+  EXPECT_EQ(failed, 0);
+  for (std::size_t slot = 0; slot < 4; ++slot) EXPECT_GT(shim_->count("C_Sign", slot_id(slot)), 10U) << slot;
+}
+
+TEST_F(Signing, ASlotThatWasSlowForAWhileIsUsedAgain) {
+  open();
+  make_key(kEcdsa, "orders");
+  shim_->delay("C_Sign", std::chrono::milliseconds(50), slot_id(0));
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("the message"), {.deadline = {}, .slot = "slot-0"}));
+  shim_->delay("C_Sign", std::chrono::milliseconds(0), slot_id(0));
+  shim_->reset_counts();
+  for (int i = 0; i < 3000 && shim_->count("C_Sign", slot_id(0)) < 20; ++i) {
+    ASSERT_TRUE(sign("orders", bytes("the message")).has_value());
+  }
+  EXPECT_GE(shim_->count("C_Sign", slot_id(0)), 20U);
+}
+
+TEST_F(Signing, ARequestMayBindItselfToOneSlot) {
+  open();
+  make_key(kEcdsa, "orders");
+  shim_->reset_counts();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("x"), {.deadline = {}, .slot = "slot-1"}).has_value());
+  EXPECT_EQ(shim_->count("C_Sign", slot_id(0)), 0U);
+  EXPECT_EQ(shim_->count("C_Sign", slot_id(1)), 20U);
+}
+
+TEST_F(Signing, TheCallersBufferMustHoldTheLongestSignature) {
+  open();
+  make_key(kEcdsa, "orders");
+  const Bytes message = bytes("x");
+  const SignRequest request{
+      .key = "orders", .algorithm = kEcdsa, .message = message, .prehashed = false, .options = {}};
+  Bytes out(Engine::output_bytes_max(kEcdsa, Operation::kSign, 1));
+  EXPECT_TRUE(engine().sign(request, out).has_value());
+  shim_->reset_counts();
+  EXPECT_EQ(error_of(engine().sign(request, std::span(out).first(out.size() - 1))).kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(shim_->total(), 0U);
+}
+
+TEST_F(Signing, TheModuleItselfServesWithoutTheShim) {
+  const TokenFolder plain(1);
+  Result<Config> parsed = parse_config(plain.toml(), "test.toml", plain.folder());
+  ASSERT_TRUE(parsed.has_value()) << why(parsed);
+  auto opened = try_open(*parsed);
+  ASSERT_TRUE(opened.has_value()) << why(opened);
+  const auto key = (*opened)->generate(
+      {.label = "direct", .algorithm = kEcdsa, .bits = 0, .placement = {}, .software_key = false, .options = {}});
+  ASSERT_TRUE(key.has_value()) << why(key);
+  const Bytes message = bytes("x");
+  const std::string name = "id:" + key->id;
+  EXPECT_TRUE((*opened)
+                  ->sign({.key = name, .algorithm = kEcdsa, .message = message, .prehashed = false, .options = {}})
+                  .has_value());
+  EXPECT_TRUE((*opened)->delete_key(name).has_value());
+}
+
+// --- recipes ---
+
+TEST_F(Signing, ATokenThatOnlySignsMessagesGetsTheHashedRecipe) {
+  shim_->hide_mechanism(CKM_ECDSA);
+  shim_->add_mechanism(CKM_ECDSA_SHA256);
+  open();
+  EXPECT_EQ(recipe(0, kEcdsa), "CKM_ECDSA_SHA256");
+  make_key(kEcdsa, "orders");
+  const auto spki = engine().public_key("orders");
+  ASSERT_TRUE(spki.has_value()) << why(spki);
+  for (const std::size_t size : {0, 1, 32, 5000}) {
+    const Bytes message = random_data(size);
+    const auto signature = sign("orders", message);
+    ASSERT_TRUE(signature.has_value()) << why(signature);
+    EXPECT_TRUE(openssl_verifies(*spki, message, *signature));
+  }
+}
+
+TEST_F(Signing, ADigestForATokenThatOnlySignsMessagesIsAClearError) {
+  shim_->hide_mechanism(CKM_ECDSA);
+  shim_->add_mechanism(CKM_ECDSA_SHA256);
+  open();
+  make_key(kEcdsa, "orders");
+  const std::string before = picture();
+  const Bytes hashed(32, 1);
+  const Error error = error_of(
+      engine().sign({.key = "orders", .algorithm = kEcdsa, .message = hashed, .prehashed = true, .options = {}}));
+  EXPECT_EQ(error.kind, ErrorKind::kUnsupported);
+  EXPECT_THAT(error.text(), HasSubstr("give the message instead of its digest"));
+  EXPECT_EQ(picture(), before);
+}
+
+TEST_F(Signing, TheHostsDigestIsPreferredWhereBothAreOffered) {
+  shim_->add_mechanism(CKM_ECDSA_SHA256);
+  open();
+  EXPECT_EQ(recipe(0, kEcdsa), "host-digest+CKM_ECDSA");
+}
+
+TEST_F(Signing, AMechanismThatIsListedButNotCarriedOutIsPassedOver) {
+  shim_->add_mechanism(CKM_ECDSA_SHA256);
+  shim_->answer("C_SignInit", CKR_MECHANISM_INVALID, 2); // the first trial of both slots
+  open();
+  EXPECT_EQ(recipe(0, kEcdsa), "CKM_ECDSA_SHA256");
+  EXPECT_THAT(recipe_reason(0, kEcdsa), HasSubstr("offered, but refused"));
+}
+
+TEST_F(Signing, AFailureOfTheMomentDoesNotDecideARecipeForGood) {
+  shim_->answer("C_Sign", CKR_DEVICE_ERROR, 2); // the first trial of both slots
+  open();
+  make_key(kEcdsa, "orders");
+  const auto signature = sign("orders", bytes("x"));
+  EXPECT_TRUE(signature.has_value()) << why(signature);
+}
+
+TEST_F(Signing, ASlotWithoutARecipeLeavesTheWorkToTheOther) {
+  open("algorithms = ['aes-256-gcm']");
+  make_key(kEcdsa, "orders");
+  // The first use of either slot tries its recipes: slot-0 refuses them all.
+  shim_->answer_for_slot(slot_id(0), "C_SignInit", CKR_MECHANISM_INVALID, 0);
+  for (int i = 0; i < 20; ++i) {
+    const auto signature = sign("orders", bytes("x"));
+    ASSERT_TRUE(signature.has_value()) << why(signature);
+  }
+  EXPECT_GE(shim_->count("C_Sign", slot_id(1)), 20U);
+}
+
+} // namespace
+} // namespace hsmux
