@@ -22,7 +22,9 @@ protected:
     const std::string before = picture();
     const Error first = error_of(request());
     EXPECT_EQ(first.kind, kind) << first.text();
-    EXPECT_EQ(error_of(request()).text(), first.text());
+    const Error second = error_of(request());
+    EXPECT_EQ(second.kind, first.kind) << second.text();
+    EXPECT_EQ(second.message, first.message); // the slot may be another one
     EXPECT_EQ(picture(), before);
     return first;
   }
@@ -129,7 +131,7 @@ TEST_F(BadInput, MalformedTomlIsNamedByFileAndLine) {
 TEST_F(BadInput, AnOpenThatFailedLeavesNoSession) {
   shim_->set_token_flags(slot_id(1), CKF_USER_PIN_LOCKED);
   open_error(config());
-  EXPECT_EQ(shim_->open_sessions(), 0U);
+  for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_EQ(shim_->open_sessions(slot_id(slot)), 0U);
 }
 
 // --- keys ---

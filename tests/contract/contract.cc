@@ -39,6 +39,11 @@ void Contract::TearDown() {
   EXPECT_EQ(shim_->violations(), 0U) << shim_->last_violation();
   shim_->reset();
   if (!engine_) return;
+  if (engine_->slots().empty()) { // the test closed it
+    engine_.reset();
+    open();
+    if (!engine_) return;
+  }
   for (std::size_t slot = 0; slot < slots_ && !made_.empty(); ++slot) {
     if (!eventually([&] { return state(slot) == SlotState::kReady; })) continue;
     Session own = session(slot);
@@ -125,14 +130,16 @@ Session Contract::session(std::size_t slot) const {
 }
 
 std::string Contract::recipe(std::size_t slot, Algorithm algorithm) {
-  for (const AlgorithmOnSlot& each : engine().slots().at(slot).algorithms) {
+  const std::vector<SlotReport> reports = engine().slots();
+  for (const AlgorithmOnSlot& each : reports.at(slot).algorithms) {
     if (each.algorithm == spec_of(algorithm).name) return std::string(each.recipe);
   }
   return "not probed";
 }
 
 std::string Contract::recipe_reason(std::size_t slot, Algorithm algorithm) {
-  for (const AlgorithmOnSlot& each : engine().slots().at(slot).algorithms) {
+  const std::vector<SlotReport> reports = engine().slots();
+  for (const AlgorithmOnSlot& each : reports.at(slot).algorithms) {
     if (each.algorithm == spec_of(algorithm).name) return each.reason;
   }
   return "not probed";

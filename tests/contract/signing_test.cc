@@ -261,7 +261,9 @@ TEST_F(Signing, AMechanismThatIsListedButNotCarriedOutIsPassedOver) {
 }
 
 TEST_F(Signing, AFailureOfTheMomentDoesNotDecideARecipeForGood) {
-  shim_->answer("C_Sign", CKR_DEVICE_ERROR, 2); // the first trial of both slots
+  // The first trial of both slots fails; nothing is left active in the module below, as after any failure.
+  shim_->answer("C_SignInit", CKR_OK, 2);
+  shim_->answer("C_Sign", CKR_DEVICE_ERROR, 2);
   open();
   make_key(kEcdsa, "orders");
   const auto signature = sign("orders", bytes("x"));
