@@ -270,7 +270,7 @@ Status Engine::cross_check(Algorithm algorithm, const RequestOptions& options) {
   HSMUX_CHECK(call.admitted);
   HSMUX_TRY(const std::size_t slot, core_->group.find(options.slot));
   const AlgorithmSpec& spec = spec_of(algorithm);
-  return core_->group.with_session(slot, core_->generation_deadline(options), [&](Lease& lease) -> Status {
+  return core_->group.with_session_again(slot, core_->generation_deadline(options), [&](Lease& lease) -> Status {
     SlotRecipes& recipes = core_->group.recipes[slot];
     HSMUX_TRY(const RecipeChoice* choice, recipes.get(spec, *core_->group.slots[slot], lease));
     if (choice->recipe == nullptr) return fail(ErrorKind::kUnsupported, choice->reason);
@@ -301,7 +301,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
     }
     for (const AlgorithmSpec& spec : spec_table()) {
       if (probe_all && slot.ready()) {
-        (void)core_->group.with_session(i, core_->deadline_of({}), [&](Lease& lease) -> Status {
+        (void)core_->group.with_session_again(i, core_->deadline_of({}), [&](Lease& lease) -> Status {
           HSMUX_CHECK(core_->group.recipes[i].get(spec, slot, lease));
           return {};
         });

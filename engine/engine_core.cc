@@ -156,7 +156,7 @@ void Engine::Core::try_recipes() {
       for (const AlgorithmSpec& spec : spec_table()) {
         if (!wanted(spec)) continue;
         // A failure here is not the engine's end: the first use tries again and tells.
-        (void)group.with_session(i, deadline_of({}), [&](Lease& lease) -> Status {
+        (void)group.with_session_again(i, deadline_of({}), [&](Lease& lease) -> Status {
           HSMUX_CHECK(group.recipes[i].get(spec, *group.slots[i], lease));
           return {};
         });

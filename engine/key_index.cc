@@ -11,13 +11,6 @@
 namespace hsmux {
 namespace {
 
-template <class Visit> Status each_slot(SlotSet set, Visit visit) {
-  for (std::size_t slot = 0; set != 0; ++slot, set >>= 1) {
-    if ((set & 1) != 0) HSMUX_CHECK(visit(slot));
-  }
-  return {};
-}
-
 Error unusable(const Key& key, std::string why) {
   return make_error(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}): {}", key.info.label, key.info.id, why));
 }
@@ -56,18 +49,21 @@ GcmUsage::Verdict GcmUsage::use() {
   return before == kWarnAt ? Verdict::kWarn : Verdict::kFine;
 }
 
-Result<std::vector<FoundKey>> find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Deadline deadline) {
-  std::vector<FoundKey> keys;
-  HSMUX_CHECK(each_slot(slots, [&](std::size_t slot) -> Status {
+FoundKeys find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Deadline deadline, Router::Wait wait) {
+  FoundKeys found;
+  for_each_slot(slots, [&](std::size_t slot) {
     for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey}) {
-      HSMUX_TRY(std::vector<KeyObject> objects, group.with_session(slot, deadline, [&](Lease& lease) {
-        return find_key_objects(*lease, object_class, query);
-      }));
-      for (KeyObject& object : objects) merge(keys, std::move(object), slot);
+      Result<std::vector<KeyObject>> objects = group.with_session_again(
+          slot, deadline, [&](Lease& lease) { return find_key_objects(*lease, object_class, query); }, wait);
+      if (!objects) {
+        found.unanswered |= slot_bit(slot);
+        found.failure = std::move(objects).error();
+        return;
+      }
+      for (KeyObject& object : *objects) merge(found.keys, std::move(object), slot);
     }
-    return {};
-  }));
-  return keys;
+  });
+  return found;
 }
 
 KeyInfo key_info(const FoundKey& found, const SlotGroup& group) {
@@ -117,27 +113,41 @@ Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadlin
   if (entries_.size() < kEntriesMax) {
     decltype(entries_)::accessor entry;
     entries_.insert(entry, text);
-    entry->second = {generation, *found};
+    entry->second = {(*found)->complete ? generation : kStale, *found};
   }
   return found;
 }
 
 Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* before, Deadline deadline) {
   HSMUX_TRY(const KeyQuery query, parse_key_name(name));
-  const SlotSet ready = group_.ready();
-  const SlotSet away = group_.router.all() & ~ready;
-  if (ready == 0) {
-    // Says why by waiting for any slot: until the deadline, or at once when no slot can come back by itself.
-    HSMUX_TRY(RoutedLease lease, group_.router.lease(group_.router.all(), deadline));
-    group_.router.finish(std::move(lease), {}, false);
-    return look_up(name, before, deadline);
+  for (std::uint32_t round = 1;; ++round) {
+    SlotSet silent = 0;
+    Result<std::shared_ptr<const Key>> found = look_up_once(name, query, before, deadline, silent);
+    if (found || found.error().kind != ErrorKind::kUnavailable || silent == 0 || round == kAttemptsMax) return found;
+    // The key may be where we could not look: as soon as one of those slots is back, once more.
+    Result<RoutedLease> back = group_.router.lease(silent, deadline);
+    if (!back) {
+      const bool told = back.error().kind == ErrorKind::kClosed || silent == group_.router.all();
+      if (told) return fail(std::move(back).error());
+      found.error().message += "; " + back.error().message;
+      return found;
+    }
+    group_.router.finish(std::move(*back), {}, false);
   }
-  HSMUX_TRY(const std::vector<FoundKey> keys, find_keys(group_, query, ready, deadline));
+}
+
+Result<std::shared_ptr<const Key>> KeyIndex::look_up_once(KeyName name, const KeyQuery& query, const Key* before,
+                                                          Deadline deadline, SlotSet& silent) {
+  const SlotSet ready = group_.ready();
+  const FoundKeys found = find_keys(group_, query, ready, deadline, Router::Wait::kWhileReady);
+  const std::vector<FoundKey>& keys = found.keys;
+  silent = (group_.router.all() & ~ready) | found.unanswered;
   if (keys.empty()) {
-    if (away != 0) {
+    if (found.failure) return fail(*found.failure);
+    if (silent != 0) {
       return fail(ErrorKind::kUnavailable,
                   fmt::format("key '{}' is not in the slots that are up ({}); it may be in {}, which is down", name,
-                              fmt::join(group_.names(ready), ", "), fmt::join(group_.names(away), ", ")),
+                              fmt::join(group_.names(ready), ", "), fmt::join(group_.names(silent), ", ")),
                   Retry::kLater);
     }
     return fail(ErrorKind::kKeyNotFound, fmt::format("no slot holds a key named '{}' (looked in {})", name,
@@ -148,7 +158,20 @@ Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* be
                 fmt::format("'{}' fits {} keys; name one by id: {}", name, keys.size(), candidates(keys, group_)));
   }
 
-  const FoundKey& found = keys.front();
+  const Result<std::shared_ptr<Key>> described = describe(name, keys.front(), deadline);
+  if (!described) {
+    silent |= keys.front().slots;
+    return fail(described.error());
+  }
+  const std::shared_ptr<Key>& key = *described;
+  silent |= keys.front().slots & ~key->slots;
+  key->complete = (silent & group_.connected()) == 0;
+  // A slot that is away keeps the replica that it had: requests may wait for it.
+  if (before != nullptr && before->id == key->id) key->slots |= before->slots & silent;
+  return std::shared_ptr<const Key>(key);
+}
+
+Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& found, Deadline deadline) {
   auto key = std::make_shared<Key>();
   key->info = key_info(found, group_);
   key->id = found.object.id;
@@ -163,68 +186,78 @@ Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* be
     return fail(ErrorKind::kKeyAmbiguous,
                 fmt::format("'{}': two objects of one slot share the id {}", name, key->info.id));
   }
-  if (key->object_class == ObjectClass::kPrivateKey) {
-    HSMUX_CHECK(add_public_half(*key, found.slots, deadline));
-  } else {
-    HSMUX_CHECK(compare_secret_replicas(*key, found.slots, deadline));
-  }
-  // A slot that is away keeps the replica that it had: requests may wait for it.
-  if (before != nullptr && before->id == key->id) key->slots |= before->slots & away;
   key->gcm_usage = usage_of(key->id);
+
+  // Replicas are used only once they were compared: a slot that cannot be asked now is left out.
+  const bool secret = key->object_class == ObjectClass::kSecretKey;
+  if (secret && (std::has_single_bit(found.slots) || key->kind != KeyKind::kAes256)) return key;
+  SecretComparison comparison;
+  Status outcome;
+  for_each_slot(found.slots, [&](std::size_t slot) {
+    Status compared = secret ? compare_secret(*key, slot, comparison, deadline) : add_public_half(*key, slot, deadline);
+    if (compared) return;
+    if (compared.error().retryable()) key->slots &= ~slot_bit(slot);
+    if (outcome || !compared.error().retryable()) outcome = std::move(compared);
+  });
+  if (!outcome && (key->slots == 0 || !outcome.error().retryable())) return fail(std::move(outcome).error());
   return key;
 }
 
-Status KeyIndex::add_public_half(Key& key, SlotSet slots, Deadline deadline) {
-  return each_slot(slots, [&](std::size_t slot) -> Status {
-    HSMUX_TRY(std::optional<Bytes> spki,
-              group_.with_session(slot, deadline, [&](Lease& lease) -> Result<std::optional<Bytes>> {
-                HSMUX_TRY(const std::vector<KeyObject> objects,
-                          find_key_objects(*lease, ObjectClass::kPublicKey, {.label = {}, .id = key.id}));
-                if (objects.empty() || !objects.front().kind) return std::optional<Bytes>();
-                HSMUX_TRY(Bytes read, read_spki(*lease, objects.front()));
-                return std::optional<Bytes>(std::move(read));
-              }));
-    if (!spki) return {};
-    if (!key.spki)
-      key.spki = std::move(spki);
-    else if (*key.spki != *spki) {
-      return fail(unusable(key, fmt::format("its replicas differ: the public key in slot {} is another one than in the "
-                                            "slots before it; one id must be one key everywhere",
-                                            group_.slots[slot]->name())));
-    }
-    return {};
-  });
+Status KeyIndex::add_public_half(Key& key, std::size_t slot, Deadline deadline) {
+  HSMUX_TRY(std::optional<Bytes> spki,
+            group_.with_session_again(
+                slot, deadline,
+                [&](Lease& lease) -> Result<std::optional<Bytes>> {
+                  HSMUX_TRY(const std::vector<KeyObject> objects,
+                            find_key_objects(*lease, ObjectClass::kPublicKey, {.label = {}, .id = key.id}));
+                  if (objects.empty() || !objects.front().kind) return std::optional<Bytes>();
+                  HSMUX_TRY(Bytes read, read_spki(*lease, objects.front()));
+                  return std::optional<Bytes>(std::move(read));
+                },
+                Router::Wait::kWhileReady));
+  if (!spki) return {};
+  if (!key.spki) {
+    key.spki = std::move(spki);
+  } else if (*key.spki != *spki) {
+    return fail(unusable(key, fmt::format("its replicas differ: the public key in slot {} is another one than in the "
+                                          "slots before it; one id must be one key everywhere",
+                                          group_.slots[slot]->name())));
+  }
+  return {};
 }
 
-// The only way to compare keys that never leave their tokens: one encrypts a random block, the others decrypt it.
-Status KeyIndex::compare_secret_replicas(const Key& key, SlotSet slots, Deadline deadline) {
-  if (std::has_single_bit(slots) || key.kind != KeyKind::kAes256) return {};
+// The only way to compare keys that never leave their tokens: the first slot encrypts a random block, the others
+// decrypt it.
+Status KeyIndex::compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline) {
   const AlgorithmSpec& spec = spec_of(Algorithm::kAes256Gcm);
-  Bytes block(32);
-  HSMUX_CHECK(random_bytes(block));
-  Bytes envelope;
-  return each_slot(slots, [&](std::size_t slot) -> Status {
-    return group_.with_session(slot, deadline, [&](Lease& lease) -> Status {
-      HSMUX_TRY(const RecipeChoice* choice, group_.recipes[slot].get(spec, *group_.slots[slot], lease));
-      if (choice->recipe == nullptr) return {}; // the slot will not be asked to use the key either
-      const Quirks& quirks = group_.recipes[slot].quirks();
-      HSMUX_TRY(const ObjectHandle handle, group_.slots[slot]->key_handle(lease, key.object_class, key.id));
-      if (envelope.empty()) {
-        const CipherInput input{.data = block, .aad = {}, .key_id = key.id};
-        envelope.resize(ciphertext_bytes(spec, input));
-        HSMUX_CHECK(run_encrypt(*choice->recipe, quirks, *lease, handle, input, envelope));
-        return {};
-      }
-      const CipherInput input{.data = envelope, .aad = {}, .key_id = key.id};
-      Bytes opened(plaintext_bytes_max(spec, input));
-      const Result<std::size_t> size = run_decrypt(*choice->recipe, quirks, *lease, handle, input, opened);
-      if (size && std::ranges::equal(std::span(opened).first(*size), block)) return {};
-      if (!size && size.error().kind != ErrorKind::kDecryptFailed) return fail(size.error());
-      return fail(unusable(key, fmt::format("its replicas differ: slot {} does not decrypt what another slot encrypts; "
-                                            "one id must be one key everywhere",
-                                            group_.slots[slot]->name())));
-    });
-  });
+  return group_.with_session_again(
+      slot, deadline,
+      [&](Lease& lease) -> Status {
+        HSMUX_TRY(const RecipeChoice* choice, group_.recipes[slot].get(spec, *group_.slots[slot], lease));
+        if (choice->recipe == nullptr) return {}; // the slot will not be asked to use the key either
+        const Quirks& quirks = group_.recipes[slot].quirks();
+        group_.slots[slot]->forget_key(key.object_class, key.id); // a look-up trusts nothing remembered
+        HSMUX_TRY(const ObjectHandle handle, group_.slots[slot]->key_handle(lease, key.object_class, key.id));
+        if (comparison.envelope.empty()) {
+          comparison.block.resize(32);
+          HSMUX_CHECK(random_bytes(comparison.block));
+          const CipherInput input{.data = comparison.block, .aad = {}, .key_id = key.id};
+          Bytes envelope(ciphertext_bytes(spec, input));
+          HSMUX_CHECK(run_encrypt(*choice->recipe, quirks, *lease, handle, input, envelope));
+          comparison.envelope = std::move(envelope);
+          return {};
+        }
+        const CipherInput input{.data = comparison.envelope, .aad = {}, .key_id = key.id};
+        Bytes opened(plaintext_bytes_max(spec, input));
+        const Result<std::size_t> size = run_decrypt(*choice->recipe, quirks, *lease, handle, input, opened);
+        if (size && std::ranges::equal(std::span(opened).first(*size), comparison.block)) return {};
+        if (!size && size.error().kind != ErrorKind::kDecryptFailed) return fail(size.error());
+        return fail(
+            unusable(key, fmt::format("its replicas differ: slot {} does not decrypt what another slot encrypts; "
+                                      "one id must be one key everywhere",
+                                      group_.slots[slot]->name())));
+      },
+      Router::Wait::kWhileReady);
 }
 
 } // namespace hsmux

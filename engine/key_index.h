@@ -35,9 +35,25 @@ struct Key {
   ObjectClass object_class{}; // of the half that the HSM keeps
   std::optional<KeyKind> kind;
   SlotSet slots = 0;         // that hold a replica
+  bool complete = true;      // false: a slot that is up did not answer, so the next request looks again
   std::optional<Bytes> spki; // public keys only; nullopt when the token has no public key object
   std::shared_ptr<GcmUsage> gcm_usage;
 };
+
+// Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the
+// slots that hold it.
+struct FoundKey {
+  KeyObject object; // as the first slot shows it
+  SlotSet slots = 0;
+  bool twice_in_a_slot = false; // two objects with one id and class in one slot
+};
+struct FoundKeys {
+  std::vector<FoundKey> keys;
+  SlotSet unanswered = 0;       // slots that could not be asked: they may hold more
+  std::optional<Error> failure; // of one of them
+};
+FoundKeys find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Deadline deadline, Router::Wait wait);
+KeyInfo key_info(const FoundKey& found, const SlotGroup& group);
 
 class KeyIndex {
 public:
@@ -54,26 +70,24 @@ private:
     std::uint64_t generation;
     std::shared_ptr<const Key> key;
   };
+  // `silent`: the slots that could not be asked.
+  Result<std::shared_ptr<const Key>> look_up_once(KeyName name, const KeyQuery& query, const Key* before,
+                                                  Deadline deadline, SlotSet& silent);
   Result<std::shared_ptr<const Key>> look_up(KeyName name, const Key* before, Deadline deadline);
-  Status add_public_half(Key& key, SlotSet slots, Deadline deadline);
-  Status compare_secret_replicas(const Key& key, SlotSet slots, Deadline deadline);
+  Result<std::shared_ptr<Key>> describe(KeyName name, const FoundKey& found, Deadline deadline);
+  Status add_public_half(Key& key, std::size_t slot, Deadline deadline);
+  struct SecretComparison {
+    Bytes block, envelope;
+  };
+  Status compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline);
   std::shared_ptr<GcmUsage> usage_of(const Bytes& id);
 
-  static constexpr std::size_t kEntriesMax = 10'000; // names come from callers: bounded
+  static constexpr std::uint64_t kStale = ~std::uint64_t{0}; // no generation
+  static constexpr std::size_t kEntriesMax = 10'000;         // names come from callers: bounded
 
   SlotGroup& group_;
   tbb::concurrent_hash_map<std::string, Entry> entries_;
   tbb::concurrent_hash_map<std::string, std::shared_ptr<GcmUsage>> usages_;
 };
-
-// Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the
-// slots that hold it.
-struct FoundKey {
-  KeyObject object; // as the first slot shows it
-  SlotSet slots = 0;
-  bool twice_in_a_slot = false; // two objects with one id and class in one slot
-};
-Result<std::vector<FoundKey>> find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Deadline deadline);
-KeyInfo key_info(const FoundKey& found, const SlotGroup& group);
 
 } // namespace hsmux

@@ -59,7 +59,7 @@ Result<KeyManagement::Chosen> KeyManagement::choose(const GenerateRequest& reque
   }
   if (chosen.needed == chosen.slots.size()) {
     for (const std::size_t slot : chosen.slots) {
-      if (group_.slots[slot]->ready()) continue;
+      if (group_.slots[slot]->state() == SlotState::kReady) continue;
       const SlotStats stats = group_.slots[slot]->stats();
       return fail(ErrorKind::kUnavailable,
                   fmt::format("slot {} is {} and every chosen slot must get the key; nothing was made{}{}",
@@ -82,7 +82,7 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
   std::optional<Error> failure;
   for (const std::size_t slot : chosen.slots) {
     if (count == chosen.needed) break;
-    if (!group_.slots[slot]->ready()) continue; // only with a quorum
+    if (group_.slots[slot]->state() != SlotState::kReady) continue; // only with a quorum
     const Result<MadeKey> result = group_.with_session(slot, deadline, [&](Lease& lease) {
       return material ? import_into_token(*lease, key, *material) : generate_in_token(*lease, key);
     });
@@ -150,21 +150,22 @@ Result<std::vector<KeyInfo>> KeyManagement::list(std::string_view name, std::str
   if (!name.empty()) {
     HSMUX_TRY(query, parse_key_name(name));
   }
-  SlotSet slots = group_.ready();
+  SlotSet slots = group_.connected();
   if (!slot.empty()) {
     HSMUX_TRY(const std::size_t only, group_.find(slot));
     slots = slot_bit(only);
   }
-  HSMUX_TRY(const std::vector<FoundKey> keys, find_keys(group_, query, slots, deadline));
+  const FoundKeys found = find_keys(group_, query, slots, deadline, Router::Wait::kUntilBack);
+  if (found.unanswered != 0) return fail(*found.failure);
   std::vector<KeyInfo> infos;
-  for (const FoundKey& key : keys) infos.push_back(key_info(key, group_));
+  for (const FoundKey& key : found.keys) infos.push_back(key_info(key, group_));
   std::ranges::sort(infos, {}, [](const KeyInfo& info) { return std::tie(info.label, info.id); });
   return infos;
 }
 
 Status KeyManagement::destroy_in(std::size_t slot, ByteView id, Deadline deadline) {
   for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey, ObjectClass::kPublicKey}) {
-    HSMUX_CHECK(group_.with_session(slot, deadline, [&](Lease& lease) -> Status {
+    HSMUX_CHECK(group_.with_session_again(slot, deadline, [&](Lease& lease) -> Status {
       HSMUX_TRY(const std::vector<ObjectHandle> handles, lease->find(key_template_by_id(object_class, id)));
       for (const ObjectHandle handle : handles) HSMUX_CHECK(lease->destroy(handle));
       return {};
@@ -175,7 +176,7 @@ Status KeyManagement::destroy_in(std::size_t slot, ByteView id, Deadline deadlin
 }
 
 Result<KeyInfo> KeyManagement::remove(KeyName name, Deadline deadline) {
-  const SlotSet away = group_.router.all() & ~group_.ready();
+  const SlotSet away = group_.router.all() & ~group_.connected();
   if (away != 0) {
     return fail(ErrorKind::kUnavailable,
                 fmt::format("slot {} is down and may hold a replica that would remain; nothing was deleted",
@@ -184,7 +185,13 @@ Result<KeyInfo> KeyManagement::remove(KeyName name, Deadline deadline) {
   }
   // Not through the index: a key whose replicas differ must be deletable, by its id.
   HSMUX_TRY(const KeyQuery query, parse_key_name(name));
-  HSMUX_TRY(const std::vector<FoundKey> keys, find_keys(group_, query, group_.router.all(), deadline));
+  const FoundKeys found = find_keys(group_, query, group_.router.all(), deadline, Router::Wait::kUntilBack);
+  if (found.unanswered != 0) {
+    Error error = *found.failure;
+    error.message += " (the slot may hold a replica that would remain; nothing was deleted)";
+    return fail(std::move(error));
+  }
+  const std::vector<FoundKey>& keys = found.keys;
   if (keys.empty()) return fail(ErrorKind::kKeyNotFound, fmt::format("no slot holds a key named '{}'", name));
   if (keys.size() > 1) {
     std::vector<std::string> ids;

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <bit>
 #include <random>
 
 namespace hsmux {
@@ -19,13 +18,10 @@ std::size_t nth(SlotSet set, std::size_t n) {
   return static_cast<std::size_t>(std::countr_zero(set));
 }
 
-template <class Visit> void for_each_slot(SlotSet set, Visit visit) {
-  for (; set != 0; set &= set - 1) visit(static_cast<std::size_t>(std::countr_zero(set)));
-}
-
 } // namespace
 
 double load_of(const SlotLoad& load) {
+  if (load.in_flight == 0 && load.age / kEstimateAgeMax > load.service_time) return 0;
   return (static_cast<double>(load.in_flight) + 1) * static_cast<double>(load.service_time.count()) / load.weight;
 }
 
@@ -46,12 +42,13 @@ std::optional<RoutedLease> Router::try_slot(std::size_t slot) {
   return RoutedLease{slot, std::move(*lease), MonotonicClock::now()};
 }
 
-std::optional<RoutedLease> Router::try_now(SlotSet eligible) {
+std::optional<RoutedLease> Router::try_now(SlotSet eligible, TimePoint now) {
   if (std::has_single_bit(eligible)) return try_slot(static_cast<std::size_t>(std::countr_zero(eligible)));
   std::array<SlotLoad, kSlotsMax> loads;
   for_each_slot(eligible, [&](std::size_t slot) {
     loads[slot] = {loads_[slot].in_flight.load(std::memory_order_relaxed),
-                   Duration(loads_[slot].service_time.load(std::memory_order_relaxed)), slots_[slot]->options().weight};
+                   Duration(loads_[slot].service_time.load(std::memory_order_relaxed)), slots_[slot]->options().weight,
+                   now.time_since_epoch() - Duration(loads_[slot].measured_at.load(std::memory_order_relaxed))};
   });
   const std::uint64_t random = random_bits();
   while (eligible != 0) {
@@ -71,7 +68,7 @@ bool Router::must_queue(SlotSet eligible, TimePoint now) {
   return false;
 }
 
-Result<RoutedLease> Router::lease(SlotSet eligible, Deadline deadline) {
+Result<RoutedLease> Router::lease(SlotSet eligible, Deadline deadline, Wait wait) {
   const TimePoint now = MonotonicClock::now();
   if (closed_) return fail(ErrorKind::kClosed, "the engine is closed");
   if (eligible == 0) return fail(ErrorKind::kInternal, "a request without any eligible slot reached the router");
@@ -79,13 +76,13 @@ Result<RoutedLease> Router::lease(SlotSet eligible, Deadline deadline) {
     return fail(ErrorKind::kTimeout, "the deadline had passed before the request could start", Retry::kLater);
   }
   if (!must_queue(eligible, now)) {
-    if (auto lease = try_now(eligible)) return std::move(*lease);
+    if (auto lease = try_now(eligible, now)) return std::move(*lease);
   }
-  if (auto error = hopeless(eligible)) return fail(std::move(*error));
-  return wait(eligible, deadline, now);
+  if (auto error = hopeless(eligible, wait)) return fail(std::move(*error));
+  return queue(eligible, deadline, wait, now);
 }
 
-Result<RoutedLease> Router::wait(SlotSet eligible, Deadline deadline, TimePoint now) {
+Result<RoutedLease> Router::queue(SlotSet eligible, Deadline deadline, Wait wait, TimePoint now) {
   Waiter self{.eligible = eligible, .since = now};
   std::unique_lock lock(mutex_);
   if (waiters_.size() >= kWaitersMax) {
@@ -96,8 +93,8 @@ Result<RoutedLease> Router::wait(SlotSet eligible, Deadline deadline, TimePoint 
   waiting_.fetch_add(1);
   for_each_slot(eligible, [&](std::size_t slot) { serve(slot); });
 
-  // Woken when granted, when the engine closes, and when a slot gives up.
-  while (!self.granted && !closed_ && !hopeless(eligible)) {
+  // Woken when granted, when the engine closes, and when a slot is lost.
+  while (!self.granted && !closed_ && !hopeless(eligible, wait)) {
     if (self.changed.wait_until(lock, deadline.at()) == std::cv_status::timeout) break;
   }
   if (self.granted) return std::move(*self.granted); // serve() took us off the queue
@@ -105,7 +102,7 @@ Result<RoutedLease> Router::wait(SlotSet eligible, Deadline deadline, TimePoint 
   waiting_.fetch_sub(1);
   lock.unlock();
   if (closed_) return fail(ErrorKind::kClosed, "the engine was closed while the request waited");
-  if (auto error = hopeless(eligible)) return fail(std::move(*error));
+  if (auto error = hopeless(eligible, wait)) return fail(std::move(*error));
   return fail(timed_out(eligible));
 }
 
@@ -137,9 +134,13 @@ void Router::capacity_freed(std::size_t slot) {
 void Router::finish(RoutedLease lease, CallStatus status, bool operations) {
   Load& load = loads_[lease.slot];
   if (operations) {
-    const Duration::rep sample = std::max<Duration::rep>((MonotonicClock::now() - lease.since).count(), 1);
+    const TimePoint now = MonotonicClock::now();
+    const Duration::rep sample = std::max<Duration::rep>((now - lease.since).count(), 1);
     const Duration::rep old = load.service_time.load(std::memory_order_relaxed);
-    load.service_time.store(old == 1 ? sample : old + (sample - old) / 8, std::memory_order_relaxed);
+    const Duration::rep measured_at =
+        load.measured_at.exchange(now.time_since_epoch().count(), std::memory_order_relaxed);
+    const bool too_old = (lease.since.time_since_epoch().count() - measured_at) / kEstimateAgeMax > old;
+    load.service_time.store(too_old ? sample : old + (sample - old) / 8, std::memory_order_relaxed);
   }
   load.in_flight.fetch_sub(1, std::memory_order_relaxed);
   slots_[lease.slot]->finish(std::move(lease.lease), status);
@@ -157,21 +158,18 @@ std::uint32_t Router::leased() const {
   return sum;
 }
 
-// Waiting helps only while some eligible slot is ready or tries to become so.
-std::optional<Error> Router::hopeless(SlotSet eligible) const {
+// Waiting helps only while some eligible slot is ready, or tries to become so and we wait for that.
+std::optional<Error> Router::hopeless(SlotSet eligible, Wait wait) const {
   std::optional<Error> why;
   bool hope = false;
   for_each_slot(eligible, [&](std::size_t slot) {
-    if (hope || slots_[slot]->ready()) {
-      hope = true;
-      return;
-    }
-    const SlotStats stats = slots_[slot]->stats();
-    hope = stats.state == SlotState::kConnecting;
-    if (!hope && stats.last_error) why = stats.last_error;
+    const SlotState state = slots_[slot]->state();
+    const bool may_come_back = state == SlotState::kReady || state == SlotState::kConnecting;
+    if (wait == Wait::kUntilBack ? may_come_back : slots_[slot]->ready()) hope = true;
+    if (!hope) why = slots_[slot]->stats().last_error;
   });
   if (hope) return std::nullopt;
-  return why ? why : make_error(ErrorKind::kUnavailable, "no slot that holds the key is in use");
+  return why ? why : make_error(ErrorKind::kUnavailable, "no slot that could serve this is in use", Retry::kLater);
 }
 
 Error Router::timed_out(SlotSet eligible) const {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <condition_variable>
 #include <cstdint>
 #include <list>
@@ -20,14 +21,22 @@ namespace hsmux {
 using SlotSet = std::uint64_t;
 inline constexpr std::size_t kSlotsMax = 64;
 constexpr SlotSet slot_bit(std::size_t slot) { return SlotSet{1} << slot; }
+template <class Visit> void for_each_slot(SlotSet set, Visit visit) {
+  for (; set != 0; set &= set - 1) visit(static_cast<std::size_t>(std::countr_zero(set)));
+}
 
 // What the choice of slot looks at.
 struct SlotLoad {
   std::uint32_t in_flight = 0;
   Duration service_time{}; // recent, per operation
   double weight = 1.0;
+  Duration age{}; // since the service time was last measured
 };
-// Expected cost of one more request: (in flight + 1) × service time ÷ weight.
+// A slot that was slow gets no requests and so no new measurement: an estimate this many times older than itself is
+// worth nothing any more.
+inline constexpr int kEstimateAgeMax = 16;
+// Expected cost of one more request: (in flight + 1) × service time ÷ weight. Nothing for an idle slot whose estimate
+// is too old: one request finds out what it does now.
 double load_of(const SlotLoad& load);
 // The less loaded of two different slots of `eligible` (not empty) picked by `random`; pure.
 std::size_t choose_slot(SlotSet eligible, const std::array<SlotLoad, kSlotsMax>& loads, std::uint64_t random);
@@ -49,13 +58,14 @@ public:
   void add(Slot& slot) { slots_.push_back(&slot); }
 
   // A session of one of `eligible`, as soon as there is one. Errors: kTimeout (says what each slot was doing),
-  // kOverloaded (kWaitersMax wait), kCredentials or kUnavailable when no eligible slot can come back by itself,
-  // kClosed.
-  Result<RoutedLease> lease(SlotSet eligible, Deadline deadline);
+  // kOverloaded (kWaitersMax wait), kCredentials or kUnavailable when no eligible slot can come back by itself (or,
+  // with kWhileReady, when none is ready), kClosed.
+  enum class Wait : std::uint8_t { kUntilBack, kWhileReady };
+  Result<RoutedLease> lease(SlotSet eligible, Deadline deadline, Wait wait = Wait::kUntilBack);
   // `operations` tells whether the time since the lease is a sample of the slot's service time.
   void finish(RoutedLease lease, CallStatus status, bool operations);
 
-  // A session of `slot` may be free, or the slot has given up.
+  // A session of `slot` may be free, or the slot is lost.
   void capacity_freed(std::size_t slot);
   // Every waiter ends with kClosed, and so does every later lease().
   void close();
@@ -73,14 +83,15 @@ private:
   struct Load {
     std::atomic<std::uint32_t> in_flight{0};
     std::atomic<Duration::rep> service_time{1};
+    std::atomic<Duration::rep> measured_at{0}; // since the clock's epoch
   };
 
-  std::optional<RoutedLease> try_now(SlotSet eligible);
+  std::optional<RoutedLease> try_now(SlotSet eligible, TimePoint now);
   std::optional<RoutedLease> try_slot(std::size_t slot);
   bool must_queue(SlotSet eligible, TimePoint now);
-  Result<RoutedLease> wait(SlotSet eligible, Deadline deadline, TimePoint now);
+  Result<RoutedLease> queue(SlotSet eligible, Deadline deadline, Wait wait, TimePoint now);
   void serve(std::size_t slot); // with mutex_ held
-  std::optional<Error> hopeless(SlotSet eligible) const;
+  std::optional<Error> hopeless(SlotSet eligible, Wait wait) const;
   Error timed_out(SlotSet eligible) const;
 
   std::vector<Slot*> slots_;

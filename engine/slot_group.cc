@@ -13,10 +13,18 @@ SlotSet SlotGroup::ready() const {
   return set;
 }
 
+SlotSet SlotGroup::connected() const {
+  SlotSet set = 0;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (slots[i]->state() == SlotState::kReady) set |= slot_bit(i);
+  }
+  return set;
+}
+
 std::uint64_t SlotGroup::generation() const {
-  // Per slot 2 × epoch + ready only ever grows (a loss raises the epoch), and so does the sum.
+  // Per slot 2 × epoch + connected only ever grows (a loss raises the epoch), and so does the sum.
   std::uint64_t sum = 0;
-  for (const auto& slot : slots) sum += 2 * slot->epoch() + (slot->ready() ? 1 : 0);
+  for (const auto& slot : slots) sum += 2 * slot->epoch() + (slot->state() == SlotState::kReady ? 1 : 0);
   return sum;
 }
 

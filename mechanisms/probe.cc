@@ -8,6 +8,7 @@
 #include "mechanisms/key_object.h"
 #include "mechanisms/key_template.h"
 #include "mechanisms/secure_bytes.h"
+#include "slots/pkcs11.h"
 
 namespace hsmux {
 namespace {
@@ -117,12 +118,19 @@ Result<RecipeChoice> choose_by_probe(const AlgorithmSpec& spec, std::span<const 
     if (error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kForked) lost = error;
     return {Probe::kUndecided, "no session key for a trial: " + error.text()};
   };
+  // A fault of the moment is no refusal. The unspecific codes are: modules refuse with them too.
+  const auto momentary = [](const Error& error) {
+    return error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kForked || error.rv == CKR_DEVICE_ERROR;
+  };
   RecipeChoice choice = choose_recipe(spec, offers, [&](const RecipeSpec& recipe) -> ProbeResult {
     if (!key) key.emplace(session, spec);
     if (key->error()) return undecided(*key->error());
     const Status status = try_recipe(spec, recipe, quirks, session, *key);
     if (status) return {Probe::kWorks, ""};
-    if (status.error().kind == ErrorKind::kUnavailable) return undecided(status.error());
+    if (momentary(status.error())) {
+      lost = status.error();
+      return {Probe::kUndecided, ""};
+    }
     return {Probe::kRefused, status.error().text()};
   });
   if (lost) return fail(std::move(*lost));

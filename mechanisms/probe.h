@@ -7,7 +7,7 @@
 namespace hsmux {
 
 // Chooses the recipe of one algorithm for the token of `session`. The throw-away key is made at most once. An error
-// only when the session or slot was lost on the way: that says nothing about the recipes.
+// only when the session or slot was lost or the HSM had a fault on the way: that says nothing about the recipes.
 Result<RecipeChoice> choose_by_probe(const AlgorithmSpec& spec, std::span<const MechanismOffer> offers,
                                      const Quirks& quirks, Session& session);
 

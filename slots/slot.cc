@@ -81,7 +81,7 @@ public:
   }
 
   const SlotOptions options_;
-  const std::function<void()> capacity_freed_; // also told when the slot gives up: those who wait for it must know
+  const std::function<void()> capacity_freed_; // also told when the slot is lost: those who wait for it must know
   const std::shared_ptr<const std::string> name_;
   const std::shared_ptr<const Module> module_;
   const EventSink events_;
@@ -89,6 +89,7 @@ public:
   KeyHandles handles_;
   std::atomic<std::uint64_t> epoch_{1};
   std::atomic<SlotState> state_{SlotState::kConnecting};
+  std::atomic<bool> doubtful_{false}; // something said that sessions, login or token are gone: being looked into
 
 private:
   enum class Work : std::uint8_t { kStop, kConnect, kProbe, kOpen, kClose };
@@ -221,6 +222,7 @@ void Slot::Keeper::connected() {
   {
     const std::lock_guard lock(mutex_);
     if (!stop_) state_ = SlotState::kReady;
+    doubtful_ = false;
     connect_error_.reset();
     probe_ = lost_ = false;
     open_at_ = {};
@@ -243,10 +245,13 @@ void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
   if (anchor_ && sessions_are_closed) anchor_->abandon();
   anchor_.reset();
   emit({.kind = EventKind::kSlotLost, .slot = {}, .call = call_name(why.call), .rv = why.rv});
-  const std::lock_guard lock(mutex_);
-  last_error_ = std::move(why);
-  connect_at_ = {};
-  probe_ = lost_ = false;
+  {
+    const std::lock_guard lock(mutex_);
+    last_error_ = std::move(why);
+    connect_at_ = {};
+    probe_ = lost_ = false;
+  }
+  if (capacity_freed_) capacity_freed_();
 }
 
 void Slot::Keeper::probe() {
@@ -268,6 +273,11 @@ void Slot::Keeper::probe() {
     return lose(false, std::move(why));
   }
   failures_ = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (probe_) return; // doubted again meanwhile: looked into at once
+    doubtful_ = false;
+  }
   pool_.resume();
 }
 
@@ -308,13 +318,15 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
   } else if (row.slot != SlotFate::kNothing && row.slot != SlotFate::kBusy && current) {
     const bool doubtful = row.slot == SlotFate::kProbeAnchor || row.slot == SlotFate::kLogin ||
                           row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost;
-    // Before the session is back: nobody may get another dead one meanwhile.
-    if (doubtful) pool_.pause();
     const bool canary = row.slot == SlotFate::kCanary;
     const bool failing = row.slot == SlotFate::kFailure && ++failures_ >= kFailuresToProbe;
     const TimePoint now = MonotonicClock::now();
     const std::lock_guard lock(mutex_);
     if (row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost) lost_ = true;
+    if (doubtful) { // before the session is back: nobody may get another dead one meanwhile
+      pool_.pause();
+      doubtful_ = true;
+    }
     if (doubtful || ((canary || failing) && now >= canary_at_)) {
       probe_ = work = true;
       canary_at_ = now + kCanaryInterval;
@@ -360,10 +372,10 @@ Status Slot::Keeper::wait_connected(Deadline deadline) {
 }
 
 bool Slot::Keeper::stop(Deadline deadline) {
-  state_ = SlotState::kClosed;
-  pool_.close();
+  pool_.close(); // before the keeper is told: it closes what the pool gives up, then ends
   std::unique_lock lock(mutex_);
   stop_ = true;
+  state_ = SlotState::kClosed;
   changed_.notify_all();
   return changed_.wait_until(lock, deadline.at(), [this] { return stopped_; });
 }
@@ -422,7 +434,8 @@ const SlotOptions& Slot::options() const { return keeper_->options_; }
 const Module& Slot::module() const { return *keeper_->module_; }
 TokenIdentity Slot::token() const { return keeper_->token(); }
 std::uint64_t Slot::epoch() const { return keeper_->epoch_.load(std::memory_order_relaxed); }
-bool Slot::ready() const { return keeper_->state_.load(std::memory_order_relaxed) == SlotState::kReady; }
+SlotState Slot::state() const { return keeper_->state_.load(std::memory_order_relaxed); }
+bool Slot::ready() const { return state() == SlotState::kReady && !keeper_->doubtful_.load(std::memory_order_relaxed); }
 SlotStats Slot::stats() const { return keeper_->stats(); }
 std::optional<Lease> Slot::try_acquire() { return keeper_->pool_.try_acquire(); }
 void Slot::finish(Lease lease, CallStatus status) { keeper_->finish(std::move(lease), status); }

@@ -50,7 +50,7 @@ class Slot {
 public:
   // Connects; waits for that until `deadline`. With `wait_ready` a failure to connect is the error; without it the slot
   // stays and its keeper goes on trying. `capacity_freed` is called, on any thread, when a session may be free or when
-  // the slot gives up (latched). Errors: as select_token, login and C_OpenSession; kTimeout.
+  // the slot is lost or gives up (latched). Errors: as select_token, login and C_OpenSession; kTimeout.
   static Result<std::unique_ptr<Slot>> open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
                                             std::function<void()> capacity_freed, Deadline deadline, bool wait_ready);
   ~Slot();
@@ -62,7 +62,9 @@ public:
   [[nodiscard]] const Module& module() const;
   [[nodiscard]] TokenIdentity token() const;
   [[nodiscard]] std::uint64_t epoch() const; // one relaxed load
-  [[nodiscard]] bool ready() const;          // one relaxed load
+  [[nodiscard]] SlotState state() const;     // one relaxed load
+  // In state kReady, and nothing puts that in doubt right now. Two relaxed loads.
+  [[nodiscard]] bool ready() const;
   [[nodiscard]] SlotStats stats() const;
 
   // The pool's try_acquire: never waits. Empty while the slot is not ready.

@@ -271,7 +271,8 @@ TEST_F(KeysOverThree, DeletingRefusesWhileASlotIsDown) {
 TEST_F(KeysOverThree, AKeyThatMayLieInTheSlotThatIsDownIsNotCalledAbsent) {
   open();
   take_slot_down();
-  const Error error = error_of(engine().find_key("no such key"));
+  const Error error = error_of(
+      engine().find_key("no such key", {.deadline = Deadline::after(std::chrono::milliseconds(300)), .slot = {}}));
   EXPECT_EQ(error.kind, ErrorKind::kUnavailable);
   EXPECT_THAT(error.text(), HasSubstr("slot-1"));
 }
