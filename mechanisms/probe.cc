@@ -24,6 +24,9 @@ public:
     const KeyRequest request{
         .spec = &spec, .bits = spec.key_bits_default, .id = kProbeId, .label = "hsmux probe", .token_object = false};
     Result<MadeKey> made = generate_in_token(session, request);
+    if (!made && !made.error().retryable()) {
+      if (Result<MadeKey> imported = import_software_key(session, request)) made = *imported;
+    }
     if (!made) {
       error_ = std::move(made).error();
       return;
@@ -44,6 +47,11 @@ public:
   [[nodiscard]] ByteView spki() const { return spki_; }
 
 private:
+  // For tokens that make no session keys but take them.
+  static Result<MadeKey> import_software_key(Session& session, const KeyRequest& request) {
+    HSMUX_TRY(const SoftwareKey key, make_software_key(*request.spec, request.bits));
+    return import_into_token(session, request, key);
+  }
   void read_public_key(const AlgorithmSpec& spec) {
     KeyObject object;
     object.handle = *made_->public_key;

@@ -77,16 +77,18 @@ private:
 // One thread's calls of one algorithm.
 class Caller {
 public:
-  Caller(Engine& engine, const Job& job, std::string key, const RequestOptions& options, std::uint64_t seed)
-      : engine_(engine), job_(job), key_(std::move(key)), timeout_(options), latencies_(kLatenciesPerCaller, seed),
+  Caller(Engine& engine, const Job& job, std::string key, const Program& program, std::uint64_t seed)
+      : engine_(engine), job_(job), key_(std::move(key)), program_(program), latencies_(kLatenciesPerCaller, seed),
         plain_(job.operation == Operation::kEncrypt ? kBlockBytes : kMessageBytes, 0x6d) {}
 
   Status prepare() {
     out_.resize(Engine::output_bytes_max(job_.algorithm, job_.operation, kBlockBytes));
     if (job_.operation != Operation::kDecrypt) return {};
-    HSMUX_TRY(sealed_,
-              engine_.encrypt(
-                  {.key = key_, .algorithm = job_.algorithm, .plaintext = plain_, .aad = {}, .options = timeout_}));
+    HSMUX_TRY(sealed_, engine_.encrypt({.key = key_,
+                                        .algorithm = job_.algorithm,
+                                        .plaintext = plain_,
+                                        .aad = {},
+                                        .options = program_.request_options()}));
     out_.resize(std::max(out_.size(), sealed_.size()));
     return {};
   }
@@ -123,19 +125,27 @@ private:
   Result<std::size_t> once() {
     switch (job_.operation) {
     case Operation::kSign:
-      return engine_.sign(
-          {.key = key_, .algorithm = job_.algorithm, .message = plain_, .prehashed = false, .options = timeout_}, out_);
+      return engine_.sign({.key = key_,
+                           .algorithm = job_.algorithm,
+                           .message = plain_,
+                           .prehashed = false,
+                           .options = program_.request_options()},
+                          out_);
     case Operation::kDecrypt:
       return engine_.decrypt({.key = key_,
                               .algorithm = job_.algorithm,
                               .ciphertext = sealed_,
                               .aad = {},
                               .bound_to = std::nullopt,
-                              .options = timeout_},
+                              .options = program_.request_options()},
                              out_);
     case Operation::kEncrypt:
-      return engine_.encrypt(
-          {.key = key_, .algorithm = job_.algorithm, .plaintext = plain_, .aad = {}, .options = timeout_}, out_);
+      return engine_.encrypt({.key = key_,
+                              .algorithm = job_.algorithm,
+                              .plaintext = plain_,
+                              .aad = {},
+                              .options = program_.request_options()},
+                             out_);
     }
     return fail(ErrorKind::kInternal, "no such operation");
   }
@@ -147,7 +157,7 @@ private:
                              .message = plain_,
                              .prehashed = false,
                              .signature = result,
-                             .options = timeout_});
+                             .options = program_.request_options()});
     }
     Bytes opened(result.begin(), result.end());
     if (job_.operation == Operation::kEncrypt) {
@@ -156,7 +166,7 @@ private:
                                          .ciphertext = result,
                                          .aad = {},
                                          .bound_to = std::nullopt,
-                                         .options = timeout_}));
+                                         .options = program_.request_options()}));
     }
     if (opened == plain_) return {};
     return fail(ErrorKind::kDevice, "a result is wrong");
@@ -169,7 +179,7 @@ private:
   Engine& engine_;
   const Job& job_;
   const std::string key_;
-  const RequestOptions timeout_;
+  const Program& program_; // each request gets a deadline of its own
   Latencies latencies_;
   const Bytes plain_;
   Bytes sealed_, out_;
@@ -339,7 +349,7 @@ Result<ExitCode> demo(Program& program, const Options& options) {
   for (const Job& job : kJobs) {
     HSMUX_TRY(const std::string key, keys.get(job, options.key_prefix));
     for (std::uint32_t i = 0; i < options.callers; ++i) {
-      callers.push_back(std::make_unique<Caller>(*engine, job, key, program.request_options(), callers.size() + 1));
+      callers.push_back(std::make_unique<Caller>(*engine, job, key, program, callers.size() + 1));
       HSMUX_CHECK(callers.back()->prepare());
     }
   }

@@ -54,8 +54,8 @@ Status expect_decrypt_failure(const Result<Bytes>& result) {
 // All checks of one algorithm with one key in one slot.
 class Subject {
 public:
-  Subject(Engine& engine, const AlgorithmSpec& spec, std::string key, const RequestOptions& options)
-      : engine_(engine), spec_(spec), key_(std::move(key)), options_(options) {}
+  Subject(Engine& engine, const Program& program, const AlgorithmSpec& spec, std::string key, std::string slot)
+      : engine_(engine), program_(program), spec_(spec), key_(std::move(key)), slot_(std::move(slot)) {}
 
   Status round_trip() {
     for (const std::size_t size : {std::size_t{0}, std::size_t{34}, largest()}) {
@@ -83,8 +83,8 @@ public:
   }
 
   Status public_key_is_stable() {
-    HSMUX_TRY(const Bytes first, engine_.public_key(key_, options_));
-    HSMUX_TRY(const Bytes second, engine_.public_key(key_, options_));
+    HSMUX_TRY(const Bytes first, engine_.public_key(key_, here()));
+    HSMUX_TRY(const Bytes second, engine_.public_key(key_, here()));
     if (first == second) return {};
     return fail(wrong("the public key is not the same bytes twice"));
   }
@@ -96,7 +96,7 @@ private:
   }
   Result<Bytes> sign(ByteView data) {
     return engine_.sign(
-        {.key = key_, .algorithm = spec_.algorithm, .message = data, .prehashed = false, .options = options_});
+        {.key = key_, .algorithm = spec_.algorithm, .message = data, .prehashed = false, .options = here()});
   }
   Status verify(ByteView data, ByteView signature) {
     return engine_.verify({.key = key_,
@@ -104,11 +104,11 @@ private:
                            .message = data,
                            .prehashed = false,
                            .signature = signature,
-                           .options = options_});
+                           .options = here()});
   }
   Result<Bytes> encrypt(ByteView data) {
     return engine_.encrypt(
-        {.key = key_, .algorithm = spec_.algorithm, .plaintext = data, .aad = {}, .options = options_});
+        {.key = key_, .algorithm = spec_.algorithm, .plaintext = data, .aad = {}, .options = here()});
   }
   Result<Bytes> decrypt(ByteView data) {
     return engine_.decrypt({.key = key_,
@@ -116,12 +116,12 @@ private:
                             .ciphertext = data,
                             .aad = {},
                             .bound_to = std::nullopt,
-                            .options = options_});
+                            .options = here()});
   }
   Status sign_and_verify(ByteView data) {
     HSMUX_TRY(const Bytes signature, sign(data));
     HSMUX_CHECK(verify(data, signature));
-    HSMUX_TRY(const Bytes spki, engine_.public_key(key_, options_));
+    HSMUX_TRY(const Bytes spki, engine_.public_key(key_, here()));
     return verified_by_openssl(spki, data, signature);
   }
   Status encrypt_and_decrypt(ByteView data) { // RSA: encrypted by OpenSSL on the host
@@ -131,15 +131,22 @@ private:
     return fail(wrong("what was decrypted is not what was encrypted"));
   }
 
+  // Each request gets a deadline of its own.
+  [[nodiscard]] RequestOptions here() const {
+    RequestOptions options = program_.request_options();
+    options.slot = slot_;
+    return options;
+  }
+
   Engine& engine_;
+  const Program& program_;
   const AlgorithmSpec& spec_;
-  const std::string key_;
-  const RequestOptions options_;
+  const std::string key_, slot_;
 };
 
 class Selftest {
 public:
-  Selftest(Engine& engine, RequestOptions options) : engine_(engine), options_(options) {}
+  Selftest(Engine& engine, const Program& program) : engine_(engine), program_(program) {}
 
   void run() {
     add("host", "-", "known answers", [] { return host_crypto_self_test(); });
@@ -163,36 +170,38 @@ private:
     if (choice.recipe.empty()) {
       return skip(spec.name, slot, "all", "the token has no recipe for it: " + choice.reason, Outcome::kSkipped);
     }
-    RequestOptions here = options_;
-    here.slot = slot;
-    std::array<std::uint8_t, 8> random{};
-    if (const Status status = random_bytes(random); !status) return;
-    const std::string label = "hsmux-selftest-" + to_hex(random);
     std::string id;
     add(spec.name, slot, "key generated in the token", [&]() -> Status {
+      std::array<std::uint8_t, 8> random{};
+      HSMUX_CHECK(random_bytes(random));
+      const std::string label = "hsmux-selftest-" + to_hex(random);
       HSMUX_TRY(const KeyInfo key,
                 engine_.generate({.label = label,
                                   .algorithm = spec.algorithm,
                                   .bits = 0,
                                   .placement = PlacementConfig{.kind = Placement::kSlots, .quorum = 0, .slots = {slot}},
                                   .software_key = false,
-                                  .options = options_}));
+                                  .options = program_.request_options()}));
       id = "id:" + key.id;
       return {};
     });
     if (!id.empty()) {
-      Subject subject(engine_, spec, id, here);
+      Subject subject(engine_, program_, spec, id, slot);
       add(spec.name, slot, "round trips", [&] { return subject.round_trip(); });
       add(spec.name, slot, "tampering noticed", [&] { return subject.tampering_is_noticed(); });
       if (spec.key != KeyKind::kAes256) {
         add(spec.name, slot, "public key stable", [&] { return subject.public_key_is_stable(); });
       }
       add(spec.name, slot, "key deleted", [&]() -> Status {
-        HSMUX_CHECK(engine_.delete_key(id, options_));
+        HSMUX_CHECK(engine_.delete_key(id, program_.request_options()));
         return {};
       });
     }
-    add(spec.name, slot, "known key against OpenSSL", [&] { return engine_.cross_check(spec.algorithm, here); });
+    add(spec.name, slot, "known key against OpenSSL", [&] {
+      RequestOptions here = program_.request_options();
+      here.slot = slot;
+      return engine_.cross_check(spec.algorithm, here);
+    });
   }
 
   void add(std::string_view algorithm, const std::string& slot, std::string_view name,
@@ -208,7 +217,7 @@ private:
             ""};
     if (!status) {
       // A token that takes no keys in clear is no worse for it.
-      const bool import_refused = status.error().call == Call::kCreateObject;
+      const bool import_refused = status.error().call == Call::kCreateObject && !status.error().retryable();
       row.outcome = import_refused ? Outcome::kSkipped : Outcome::kFailed;
       row.detail = (import_refused ? "the token takes no imported key: " : "") + status.error().text();
     }
@@ -221,7 +230,7 @@ private:
   }
 
   Engine& engine_;
-  RequestOptions options_;
+  const Program& program_;
   StatusLine progress_;
   std::vector<Row> rows_;
 };
@@ -257,7 +266,7 @@ Status report(const Program& program, const Selftest& test) {
 
 Result<ExitCode> selftest(Program& program) {
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine());
-  Selftest test(*engine, program.request_options());
+  Selftest test(*engine, program);
   test.run();
   HSMUX_CHECK(report(program, test));
   if (Program::interrupted()) return fail(ErrorKind::kUnavailable, "interrupted: not every check was made");

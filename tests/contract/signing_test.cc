@@ -281,5 +281,38 @@ TEST_F(Signing, ASlotWithoutARecipeLeavesTheWorkToTheOther) {
   EXPECT_GE(shim_->count("C_Sign", slot_id(1)), 20U);
 }
 
+// --- the check against OpenSSL with a key that both know ---
+
+class CrossCheck : public Contract {
+protected:
+  Status check(Algorithm algorithm) { return engine().cross_check(algorithm, {.deadline = {}, .slot = "slot-0"}); }
+};
+
+TEST_F(CrossCheck, PassesForEveryAlgorithmAndLeavesNothingBehind) {
+  open();
+  const std::string before = picture();
+  for (const AlgorithmSpec& spec : spec_table()) {
+    const Status status = check(spec.algorithm);
+    EXPECT_TRUE(status.has_value()) << spec.name << ": " << why(status);
+  }
+  EXPECT_EQ(picture(), before);
+}
+
+TEST_F(CrossCheck, NoticesWrongResults) {
+  open();
+  shim_->corrupt("C_Sign", 0, slot_id(0));
+  EXPECT_FALSE(check(kEcdsa).has_value());
+  shim_->corrupt("C_Encrypt", 0, slot_id(0));
+  EXPECT_FALSE(check(Algorithm::kAes256Gcm).has_value());
+  shim_->corrupt("C_Decrypt", 0, slot_id(0));
+  EXPECT_FALSE(check(Algorithm::kRsaOaepSha256).has_value());
+}
+
+TEST_F(CrossCheck, TellsThatTheTokenTakesNoKeysInClear) {
+  open();
+  shim_->answer("C_CreateObject", CKR_ACTION_PROHIBITED, 0);
+  EXPECT_EQ(error_of(check(kEcdsa)).call, Call::kCreateObject);
+}
+
 } // namespace
 } // namespace hsmux

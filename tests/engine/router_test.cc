@@ -36,6 +36,20 @@ TEST(ChooseSlot, WeightDividesTheLoad) {
   EXPECT_DOUBLE_EQ(load_of({.in_flight = 1, .service_time = Duration(10), .weight = 4.0}), 5.0);
 }
 
+// A slot that was slow once would never be chosen again, and so never be measured again.
+TEST(ChooseSlot, AnIdleSlotWithAnOldEstimateIsTriedAgain) {
+  Loads loads{};
+  loads[0] = {.in_flight = 0, .service_time = std::chrono::milliseconds(50), .weight = 1.0, .age = {}};
+  loads[1] = {.in_flight = 0, .service_time = std::chrono::milliseconds(1), .weight = 1.0, .age = {}};
+  EXPECT_EQ(choose_slot(0b11, loads, 7), 1U);
+  loads[0].age = kEstimateAgeMax * std::chrono::milliseconds(50);
+  EXPECT_EQ(choose_slot(0b11, loads, 7), 1U);
+  loads[0].age += std::chrono::milliseconds(50);
+  EXPECT_EQ(choose_slot(0b11, loads, 7), 0U);
+  loads[0].in_flight = 1; // one request finds out; the others do not follow it
+  EXPECT_EQ(choose_slot(0b11, loads, 7), 1U);
+}
+
 TEST(ChooseSlot, OnlyEligibleSlotsAreChosenAndAllOfThemAre) {
   Loads loads{};
   for (SlotLoad& load : loads) load.service_time = std::chrono::milliseconds(1);
