@@ -135,6 +135,10 @@ hsmux_status hsmux_submit_key_find(hsmux_engine*, const char*, int64_t, hsmux_co
                                    hsmux_error* error) {
   return not_yet(error);
 }
+hsmux_status hsmux_submit_keys_list(hsmux_engine*, const char*, int64_t, hsmux_key_visitor, hsmux_completion, void*,
+                                    hsmux_job*, hsmux_error* error) {
+  return not_yet(error);
+}
 hsmux_status hsmux_submit_key_public(hsmux_engine*, const char*, int64_t, hsmux_completion, void*, hsmux_job*,
                                      hsmux_error* error) {
   return not_yet(error);

@@ -242,6 +242,10 @@ HSMUX_API hsmux_status hsmux_submit_key_generate(hsmux_engine* engine, const hsm
                                                  hsmux_error* error);
 HSMUX_API hsmux_status hsmux_submit_key_find(hsmux_engine* engine, const char* key, int64_t timeout_ms,
                                              hsmux_completion done, void* context, hsmux_job* job, hsmux_error* error);
+/* `visit` runs once per key, before `done` and on its thread. */
+HSMUX_API hsmux_status hsmux_submit_keys_list(hsmux_engine* engine, const char* label, int64_t timeout_ms,
+                                              hsmux_key_visitor visit, hsmux_completion done, void* context,
+                                              hsmux_job* job, hsmux_error* error);
 HSMUX_API hsmux_status hsmux_submit_key_public(hsmux_engine* engine, const char* key, int64_t timeout_ms,
                                                hsmux_completion done, void* context, hsmux_job* job,
                                                hsmux_error* error);

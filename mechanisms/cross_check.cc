@@ -5,18 +5,15 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
 
 #include "mechanisms/envelope.h"
 #include "mechanisms/key_template.h"
+#include "mechanisms/openssl_handles.h"
 
 namespace hsmux {
 namespace {
 
-struct FreeCipher {
-  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
-};
-using Cipher = std::unique_ptr<EVP_CIPHER_CTX, FreeCipher>;
+using openssl::CipherContext;
 
 constexpr std::array<std::uint8_t, 16> kId{'h', 's', 'm', 'u', 'x', ' ', 's', 'e', 'l', 'f', '-', 't', 'e', 's', 't'};
 constexpr std::array<std::uint8_t, 5> kAad{'c', 'h', 'e', 'c', 'k'};
@@ -81,7 +78,7 @@ Status check_rsa_decryption(const AlgorithmSpec& spec, const RecipeSpec& recipe,
 // The host's own AES-256-GCM. `tag` is written when encrypting and checked when decrypting.
 Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad, ByteView in,
                           std::span<std::uint8_t> tag) {
-  const Cipher context(EVP_CIPHER_CTX_new());
+  const CipherContext context(EVP_CIPHER_CTX_new());
   Bytes out(in.size() + 1);
   int size = 0;
   int last = 0;
@@ -95,7 +92,7 @@ Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad,
   if (encrypt) fine = fine && EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag.data()) == 1;
   ERR_clear_error();
   if (!fine) return fail(wrong("OpenSSL does not accept the token's AES-GCM ciphertext"));
-  out.resize(static_cast<std::size_t>(size + last));
+  out.resize(static_cast<std::size_t>(size) + static_cast<std::size_t>(last));
   return out;
 }
 

@@ -1,7 +1,5 @@
 #include "mechanisms/host_crypto.h"
 
-#include "mechanisms/ecdsa_der.h"
-
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -11,16 +9,15 @@
 
 #include <array>
 #include <climits>
-#include <memory>
+
+#include "mechanisms/ecdsa_der.h"
+#include "mechanisms/openssl_handles.h"
 
 namespace hsmux {
 namespace {
 
-template <auto Free> struct Freed {
-  template <class T> void operator()(T* object) const { Free(object); }
-};
-using PublicKey = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
+using PublicKey = openssl::Key;
+using openssl::KeyContext;
 
 // OpenSSL's ECDSA takes its sizes as int: a longer input would be cut to its beginning, and that might verify.
 constexpr std::size_t kDigestBytesMax = 64, kSignatureBytesMax = ecdsa_der_bytes_max(66);

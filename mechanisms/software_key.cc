@@ -7,19 +7,17 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
-#include <memory>
 #include <string_view>
+
+#include "mechanisms/openssl_handles.h"
 
 namespace hsmux {
 namespace {
 
-template <auto Free> struct Freed {
-  template <class T> void operator()(T* object) const { Free(object); }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
-using Pkcs8 = std::unique_ptr<PKCS8_PRIV_KEY_INFO, Freed<PKCS8_PRIV_KEY_INFO_free>>;
-using Number = std::unique_ptr<BIGNUM, Freed<BN_clear_free>>;
+using openssl::Key;
+using openssl::KeyContext;
+using Pkcs8 = openssl::Handle<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free>;
+using Number = openssl::SecretNumber;
 
 Error failed(std::string_view what) {
   ERR_clear_error();

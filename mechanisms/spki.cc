@@ -12,7 +12,8 @@
 
 #include <algorithm>
 #include <array>
-#include <memory>
+
+#include "mechanisms/openssl_handles.h"
 
 namespace hsmux {
 namespace {
@@ -34,14 +35,11 @@ const CurveRow& row(Curve curve) { return kCurves[static_cast<std::size_t>(curve
 
 constexpr std::uint8_t kOctetString = 0x04, kUncompressed = 0x04;
 
-template <auto Free> struct Freed {
-  template <class T> void operator()(T* object) const { Free(object); }
-};
-using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
-using Builder = std::unique_ptr<OSSL_PARAM_BLD, Freed<OSSL_PARAM_BLD_free>>;
-using Params = std::unique_ptr<OSSL_PARAM, Freed<OSSL_PARAM_free>>;
-using Number = std::unique_ptr<BIGNUM, Freed<BN_free>>;
+using openssl::Key;
+using openssl::KeyContext;
+using Builder = openssl::Handle<OSSL_PARAM_BLD, OSSL_PARAM_BLD_free>;
+using Params = openssl::Handle<OSSL_PARAM, OSSL_PARAM_free>;
+using Number = openssl::PublicNumber;
 
 Error refused(std::string why) {
   ERR_clear_error();

@@ -12,6 +12,7 @@
 
 #include "mechanisms/envelope.h"
 #include "mechanisms/host_crypto.h"
+#include "mechanisms/openssl_handles.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
 
@@ -33,13 +34,11 @@ Error wrong(std::string what) { return make_error(ErrorKind::kDevice, std::move(
 // A second way of verifying, apart from the one that the engine uses itself.
 Status verified_by_openssl(ByteView spki, ByteView message, ByteView signature) {
   const unsigned char* position = spki.data();
-  EVP_PKEY* key = d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size()));
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  const bool valid = key != nullptr && context != nullptr &&
-                     EVP_DigestVerifyInit(context, nullptr, EVP_sha256(), nullptr, key) == 1 &&
-                     EVP_DigestVerify(context, signature.data(), signature.size(), message.data(), message.size()) == 1;
-  EVP_MD_CTX_free(context);
-  EVP_PKEY_free(key);
+  const openssl::Key key(d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size())));
+  const openssl::DigestContext context(EVP_MD_CTX_new());
+  const bool valid =
+      key && context && EVP_DigestVerifyInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) == 1 &&
+      EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
   ERR_clear_error();
   if (valid) return {};
   return fail(wrong("OpenSSL does not verify the signature"));

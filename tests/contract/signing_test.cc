@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "mechanisms/openssl_handles.h"
 #include "tests/contract/contract.h"
 
 namespace hsmux {
@@ -17,13 +18,10 @@ constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
 // Independent of the engine's own verification: message, DER signature and SPKI are all that others get.
 bool openssl_verifies(const Bytes& spki, const Bytes& message, const Bytes& signature) {
   const unsigned char* position = spki.data();
-  EVP_PKEY* key = d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size()));
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  const bool valid = key != nullptr && EVP_DigestVerifyInit(context, nullptr, EVP_sha256(), nullptr, key) == 1 &&
-                     EVP_DigestVerify(context, signature.data(), signature.size(), message.data(), message.size()) == 1;
-  EVP_MD_CTX_free(context);
-  EVP_PKEY_free(key);
-  return valid;
+  const openssl::Key key(d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size())));
+  const openssl::DigestContext context(EVP_MD_CTX_new());
+  return key && EVP_DigestVerifyInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
 }
 
 TEST_F(Signing, ASignatureOfAMessageIsAcceptedByOpenssl) {
