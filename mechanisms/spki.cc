@@ -158,7 +158,7 @@ Result<PublicKeyFacts> describe_spki(ByteView spki) {
 
 Result<std::string> spki_to_pem(ByteView spki) {
   HSMUX_TRY(const Key key, parse(spki));
-  const std::unique_ptr<BIO, Freed<BIO_free>> memory(BIO_new(BIO_s_mem()));
+  const openssl::Handle<BIO, BIO_free> memory(BIO_new(BIO_s_mem()));
   if (!memory || PEM_write_bio_PUBKEY(memory.get(), key.get()) != 1) {
     return fail(refused("OpenSSL does not encode this public key"));
   }

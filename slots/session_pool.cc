@@ -25,7 +25,11 @@ std::optional<Lease> SessionPool::try_acquire() {
   bool ask = false;
   {
     const std::lock_guard lock(mutex_);
-    if (closed_ || paused_) return std::nullopt;
+    if (closed_) return std::nullopt;
+    if (paused_) {
+      demand_ = true; // the keeper looks when it resumes the pool
+      return std::nullopt;
+    }
     if (!idle_.empty()) {
       Idle taken = std::move(idle_.back());
       idle_.pop_back();

@@ -201,7 +201,7 @@ public:
   }
 
   Result<std::string> get(const Job& job, const std::string& prefix) {
-    const std::string label = prefix + std::string(job.suffix);
+    std::string label = prefix + std::string(job.suffix);
     HSMUX_TRY(const bool there, engine_.exists(label, program_.request_options()));
     if (there) return label;
     HSMUX_TRY(const KeyInfo key,

@@ -307,6 +307,13 @@ TEST_F(SessionPools, APausedPoolLendsNothingTakesBackAndGoesOnAfter) {
   EXPECT_TRUE(pool_.try_acquire().has_value());
 }
 
+TEST_F(SessionPools, DemandDuringAPauseIsMetAfterIt) {
+  pool_.pause();
+  EXPECT_FALSE(pool_.try_acquire().has_value());
+  pool_.resume();
+  EXPECT_EQ(pool_.wanted(), 1U);
+}
+
 TEST_F(SessionPools, AClosedPoolLendsNothingAndTakesNothingBack) {
   pool_.add(open(), 1);
   pool_.add(open(), 1);
