@@ -80,6 +80,7 @@ protected:
   std::unique_ptr<Engine> engine_;
 
 private:
+  void remove_keys();
   std::vector<Bytes> made_;
 };
 

@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <thread>
 
@@ -60,6 +61,18 @@ private:
 
 class Failure : public Contract {
 protected:
+  void SetUp() override {
+    Contract::SetUp();
+    // Where tests share tokens: an earlier one told the engine that sessions were gone, which were never closed then.
+    for (std::size_t slot = 0; shim_ && slot < 2; ++slot)
+      sessions_before_.at(slot) = shim_->open_sessions(slot_id(slot));
+  }
+  void expect_all_sessions_closed() {
+    for (std::size_t slot = 0; slot < 2; ++slot) {
+      EXPECT_EQ(shim_->open_sessions(slot_id(slot)), sessions_before_.at(slot));
+    }
+  }
+  std::array<unsigned long, 2> sessions_before_{};
   void open_with_key() {
     open();
     make_key(kEcdsa, "orders");
@@ -85,7 +98,7 @@ TEST_F(Failure, AllSessionsOfASlotKilledUnderLoadAreNoErrorToAnybody) {
   Load load(engine(), 4);
   for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_TRUE(load.more(50));
-    EXPECT_GT(shim_->kill_sessions(slot_id(i % 2)), 0U);
+    EXPECT_TRUE(eventually([&] { return shim_->kill_sessions(slot_id(i % 2)) > 0; })); // none while it reconnects
   }
   EXPECT_TRUE(load.more(50));
   load.expect_no_error();
@@ -317,7 +330,7 @@ TEST_F(Failure, ClosingTwiceIsFineAndEveryLaterCallSaysClosed) {
   open_with_key();
   EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
   EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
-  for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_EQ(shim_->open_sessions(slot_id(slot)), 0U);
+  expect_all_sessions_closed();
   shim_->reset_counts();
   Bytes byte(1);
   const Error errors[] = {error_of(sign("orders", bytes("x"))),    error_of(engine().random(byte)),
@@ -349,7 +362,7 @@ TEST_F(Failure, ClosingUnderLoadEndsEveryRequestOneWayOrTheOther) {
     EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
   }
   EXPECT_EQ(other_errors, 0);
-  for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_EQ(shim_->open_sessions(slot_id(slot)), 0U);
+  expect_all_sessions_closed();
 }
 
 TEST_F(Failure, AForkedChildIsRefusedAtOnceAndTheParentGoesOn) {
