@@ -40,7 +40,8 @@ TEST_F(Tokens, HoldTheSameKeysAfterTheSelfTestAsBefore) {
 TEST_F(Tokens, AreTestedOneByOneWhenASlotIsNamed) {
   const Ended ended = run({"selftest", "--slot", "hsmux-1", "--json"});
   ASSERT_EQ(ended.code, 0) << ended.err;
-  for (const json& row : json::parse(ended.out).at("checks")) EXPECT_NE(row.at("slot"), "hsmux-0");
+  const json result = json::parse(ended.out);
+  for (const json& row : result.at("checks")) EXPECT_NE(row.at("slot"), "hsmux-0");
 }
 
 TEST_F(Tokens, FailTheSelfTestBehindAModuleThatMakesNoKeys) {
