@@ -77,13 +77,6 @@ KeyInfo key_info(const FoundKey& found, const SlotGroup& group) {
           .slots = group.names(found.slots)};
 }
 
-void KeyIndex::clear() {
-  // Not concurrent_hash_map::clear(), which is not safe against finds: the entries are made stale instead.
-  std::vector<std::string> names;
-  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) names.push_back(entry->first);
-  for (const std::string& name : names) entries_.erase(name);
-}
-
 std::shared_ptr<GcmUsage> KeyIndex::usage_of(const Bytes& id) {
   decltype(usages_)::accessor entry;
   usages_.insert(entry, std::string(id.begin(), id.end()));
@@ -93,7 +86,7 @@ std::shared_ptr<GcmUsage> KeyIndex::usage_of(const Bytes& id) {
 
 Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadline) {
   const std::string text(name);
-  const std::uint64_t generation = group_.generation();
+  const Generation generation{group_.generation(), clears_.load()};
   std::shared_ptr<const Key> before;
   {
     decltype(entries_)::const_accessor entry;
@@ -110,12 +103,22 @@ Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadlin
     entries_.erase(text);
     return found;
   }
-  if (entries_.size() < kEntriesMax) {
-    decltype(entries_)::accessor entry;
-    entries_.insert(entry, text);
-    entry->second = {(*found)->complete ? generation : kStale, *found};
-  }
+  remember(text, (*found)->complete ? generation : kStale, *found);
   return found;
+}
+
+void KeyIndex::remember(const std::string& name, Generation generation, std::shared_ptr<const Key> key) {
+  {
+    decltype(entries_)::accessor entry;
+    const bool fresh = entries_.insert(entry, name);
+    entry->second = {generation, std::move(key)};
+    if (!fresh) return;
+  }
+  const std::lock_guard lock(order_mutex_);
+  order_.push_back(name);
+  if (order_.size() <= kEntriesMax) return;
+  entries_.erase(order_.front());
+  order_.pop_front();
 }
 
 Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* before, Deadline deadline) {

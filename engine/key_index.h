@@ -5,7 +5,9 @@
 #include <oneapi/tbb/concurrent_hash_map.h>
 
 #include <atomic>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -63,13 +65,19 @@ public:
   // kKeyUnusable (replicas that differ, no CKA_ID), kUnavailable (it may lie in a slot that is down), or a call's.
   Result<std::shared_ptr<const Key>> find(KeyName name, Deadline deadline);
   // Everything is looked up anew at its next use.
-  void clear();
+  void clear() { clears_.fetch_add(1); }
 
 private:
+  // What an entry was found under; it is looked up anew when that has changed.
+  struct Generation {
+    std::uint64_t slots = 0, clears = 0;
+    bool operator==(const Generation&) const = default;
+  };
   struct Entry {
-    std::uint64_t generation;
+    Generation generation;
     std::shared_ptr<const Key> key;
   };
+  void remember(const std::string& name, Generation generation, std::shared_ptr<const Key> key);
   // `silent`: the slots that could not be asked.
   Result<std::shared_ptr<const Key>> look_up_once(KeyName name, const KeyQuery& query, const Key* before,
                                                   Deadline deadline, SlotSet& silent);
@@ -82,12 +90,17 @@ private:
   Status compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline);
   std::shared_ptr<GcmUsage> usage_of(const Bytes& id);
 
-  static constexpr std::uint64_t kStale = ~std::uint64_t{0}; // no generation
-  static constexpr std::size_t kEntriesMax = 10'000;         // names come from callers: bounded
+  static constexpr Generation kStale{~std::uint64_t{0}, 0}; // no generation
+  static constexpr std::size_t kEntriesMax = 10'000;        // names come from callers: bounded
 
   SlotGroup& group_;
+  std::atomic<std::uint64_t> clears_{0};
+  // Found, inserted and erased by name only: the map is neither walked nor cleared, which other threads would not
+  // survive.
   tbb::concurrent_hash_map<std::string, Entry> entries_;
   tbb::concurrent_hash_map<std::string, std::shared_ptr<GcmUsage>> usages_;
+  std::mutex order_mutex_;        // guards order_
+  std::deque<std::string> order_; // names in entries_, oldest first
 };
 
 } // namespace hsmux

@@ -22,7 +22,6 @@ public:
   [[nodiscard]] std::optional<ObjectHandle> lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id) const;
   void store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle);
   void forget(ObjectClass object_class, ByteView id);
-  void clear() { handles_.clear(); }
 
 private:
   struct Key { // fixed size, so that a look-up allocates nothing

@@ -239,9 +239,9 @@ void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
     const std::lock_guard lock(mutex_);
     if (!stop_) state_ = SlotState::kConnecting;
   }
-  // All sessions and handles of the old epoch are void together.
+  // All sessions and handles of the old epoch are void together. Remembered handles carry their epoch: none is found
+  // again.
   pool_.begin_epoch(epoch_.fetch_add(1) + 1, sessions_are_closed);
-  handles_.clear();
   if (anchor_ && sessions_are_closed) anchor_->abandon();
   anchor_.reset();
   emit({.kind = EventKind::kSlotLost, .slot = {}, .call = call_name(why.call), .rv = why.rv});

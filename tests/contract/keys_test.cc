@@ -1,5 +1,7 @@
 // Keys through the engine: made, found, listed and deleted over several slots, and where they may lie.
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "tests/contract/contract.h"
 
@@ -218,6 +220,29 @@ TEST_F(Keys, RandomBytesComeFromATokenAndDiffer) {
   EXPECT_NE(first, second);
   EXPECT_EQ(shim_->count("C_GenerateRandom"), 2U);
   EXPECT_GE(shim_->count("C_GenerateRandom", slot_id(1)), 1U);
+}
+
+TEST_F(Keys, KeysMadeAndDeletedUnderLoadDisturbNobody) {
+  open();
+  make_key(kEcdsa, "orders");
+  std::atomic<bool> stop{false};
+  std::atomic<int> failed{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&] {
+        while (!stop) failed += !sign("orders", bytes("x"));
+      });
+    }
+    for (int i = 0; i < 25; ++i) {
+      const std::string id = make_key(kGcm, "box");
+      EXPECT_TRUE(encrypt("box", kGcm, bytes("secret")).has_value());
+      EXPECT_TRUE(engine().delete_key("id:" + id).has_value());
+      EXPECT_EQ(error_of(encrypt("box", kGcm, bytes("secret"))).kind, ErrorKind::kKeyNotFound);
+    }
+    stop = true;
+  }
+  EXPECT_EQ(failed, 0);
 }
 
 // --- what must hold when a slot is down or refuses ---
