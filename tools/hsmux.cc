@@ -52,7 +52,11 @@ ExitCode run(int argc, char** argv) {
     return ExitCode::kOk;
   } catch (const CLI::Error& error) {
     const bool json = std::find(argv + 1, argv + argc, std::string_view("--json")) != argv + argc;
-    Program::report(make_error(ErrorKind::kInvalidArgument, std::string(error.what()) + " (see --help)"), json);
+    const std::vector<std::string> unknown = app.remaining(true);
+    const bool no_such_command = error.get_name() == "RequiredError" && !unknown.empty();
+    const std::string what =
+        no_such_command ? "there is no subcommand '" + unknown.front() + "'" : std::string(error.what());
+    Program::report(make_error(ErrorKind::kInvalidArgument, what + " (see --help)"), json);
     return ExitCode::kUsage;
   }
   return program.run();

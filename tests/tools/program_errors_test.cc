@@ -240,5 +240,15 @@ TEST_F(Tokens, LetCtrlCEndTheWaitForInput) {
   EXPECT_FALSE(exists(folder.file("out")));
 }
 
+TEST(Program, NamesASubcommandThatItDoesNotHave) {
+  const TemporaryFolder folder;
+  for (const std::vector<std::string>& argv :
+       {std::vector<std::string>{HSMUX_PROGRAM, "sing"}, {HSMUX_PROGRAM, "keys", "sing"}}) {
+    const Ended ended = run(folder, argv);
+    EXPECT_EQ(ended.code, 2);
+    EXPECT_THAT(ended.err, HasSubstr("no subcommand 'sing'"));
+  }
+}
+
 } // namespace
 } // namespace hsmux
