@@ -12,11 +12,19 @@ namespace hsmux {
 namespace {
 
 struct TokenMemory {
-  std::mutex login;       // held during a login: single-flight
-  bool latched = false;   // guarded by login
-  bool unlatched = false; // guarded by login: one try is allowed at COUNT_LOW
+  std::mutex login;          // held during a login: single-flight
+  bool latched = false;      // guarded by login
+  bool unlatched = false;    // guarded by login: one try is allowed at COUNT_LOW
+  std::uint32_t unclear = 0; // guarded by login: failures in a row that do not say whether the PIN was wrong
   unsigned long refused_with = 0;
 };
+
+constexpr std::uint32_t kUnclearLoginsMax = 2;
+
+// Unspecific and vendor codes: some modules answer them to a wrong PIN. A reported fault of the HSM is not among them.
+bool unclear(unsigned long rv) {
+  return disposition({Call::kLogin, rv}).slot == SlotFate::kFailure && rv != CKR_DEVICE_ERROR;
+}
 
 // Tokens of this process by identity, not by slot id or module path: those change, the counter of tries does not.
 TokenMemory& memory_of(const TokenIdentity& token) {
@@ -99,10 +107,20 @@ Status login(Session& session, const TokenIdentity& token, PinSource& pin, const
             .rv = rv,
             .duration = MonotonicClock::now() - start});
   memory.unlatched = false;
-  if (!status && disposition(status.error().status()).slot == SlotFate::kLatch) {
+  memory.unclear = !status && unclear(rv) ? memory.unclear + 1 : 0;
+  const bool too_often = memory.unclear >= kUnclearLoginsMax;
+  if (!status && (too_often || disposition(status.error().status()).slot == SlotFate::kLatch)) {
     memory.latched = true;
     memory.refused_with = rv;
     Error& error = status.error();
+    if (too_often) {
+      error.kind = ErrorKind::kCredentials;
+      error.retry = Retry::kNever;
+      error.message += fmt::format("; {} logins in a row failed so, which may be a wrong PIN: no further try is made "
+                                   "until the slot is unlatched",
+                                   memory.unclear);
+      memory.unclear = 0;
+    }
     error.message += fmt::format(" (PIN from {})", pin.describe());
     if (events) events({.kind = EventKind::kPinLatched, .slot = slot_name, .call = call_name(Call::kLogin), .rv = rv});
   }

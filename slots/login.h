@@ -1,5 +1,6 @@
-// Logging in without burning PIN tries: at most one wrong try per token and process, over all engines, and none that
-// the token warns about (design: "PINs"). The decision is a pure function; the memory of it is one table per process.
+// Logging in without burning PIN tries: at most one wrong try per token and process, over all engines (two in a row
+// where the module's code leaves open whether the PIN was wrong), and none that the token warns about (design: "PINs").
+// The decision is a pure function; the memory of it is one table per process.
 #pragma once
 
 #include <cstdint>

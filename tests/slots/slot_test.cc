@@ -149,6 +149,25 @@ TEST_F(Slots, AWrongPinIsTriedOnceInAProcess) {
   unlatch(open_slot(options(), false).token());
 }
 
+TEST_F(Slots, LoginsThatFailWithoutAClearReasonAreNotRepeatedForEver) {
+  shim_.answer("C_Login", CKR_FUNCTION_FAILED, 0);
+  Slot& slot = open_slot(options(), false);
+  EXPECT_TRUE(eventually([&] { return slot.stats().state == SlotState::kLatched; }));
+  EXPECT_EQ(shim_.logins(slot_id()), 2U);
+  EXPECT_EQ(slot.stats().last_error->kind, ErrorKind::kCredentials);
+  EXPECT_THAT(slot.stats().last_error->text(), HasSubstr("may be a wrong PIN"));
+  shim_.clear_answers();
+  slot.unlatch();
+  EXPECT_TRUE(eventually([&] { return slot.ready(); }));
+}
+
+TEST_F(Slots, ALoginThatFailsForAFaultOfTheHsmIsTriedUntilItWorks) {
+  shim_.answer("C_Login", CKR_DEVICE_ERROR, 4);
+  Slot& slot = open_slot(options(), false);
+  EXPECT_TRUE(eventually([&] { return slot.ready(); }));
+  EXPECT_EQ(shim_.logins(slot_id()), 5U);
+}
+
 TEST_F(Slots, AfterUnlatchingTheRightPinWorksAlsoThoughTheTokenCounts) {
   if (!ours()) GTEST_SKIP() << "a wrong PIN would use up a try of a token that is not the test's";
   const std::string file = tokens_.folder() + "/changing.pin";

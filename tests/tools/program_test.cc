@@ -148,19 +148,40 @@ TEST_F(Tokens, RefuseTamperedTextAndWrongAadAlike) {
   EXPECT_EQ(tampered.out, "");
 }
 
-TEST_F(Tokens, ShowTheirKeysToOpensc) {
+TEST_F(Tokens, HoldKeysThatOpenscSeesAndUsesWithSignaturesThatOpensslVerifies) {
   generate("orders", kSign);
+  const std::string message = folder.write("message", "one hundred shares");
+  const std::string digest = folder.file("digest"), pem = folder.file("orders.pem");
+  ASSERT_EQ(run({"keys", "public-key", "orders", "--out", pem}).code, 0);
+  const auto openssl_verifies = [&](const std::string& signature) {
+    return hsmux::run(folder, {"openssl", "dgst", "-sha256", "-verify", pem, "-signature", signature, message}).code;
+  };
+  const std::string ours = folder.file("ours");
+  ASSERT_EQ(run({"sign", "--key", "orders", "--algorithm", kSign, "--in", message, "--out", ours}).code, 0);
+  EXPECT_EQ(openssl_verifies(ours), 0);
+
   Surroundings around;
   around.environment = {{"SOFTHSM2_CONF", folder.file("tokens/softhsm2.conf")}, {"TOKEN_PIN", pin(1)}};
   const std::string module = json::parse(run({"slots", "--json"}).out).at("slots").at(0).at("module").at("path");
-  const Ended ended = hsmux::run(folder,
-                                 {"pkcs11-tool", "--module", module, "--token-label", "hsmux-1", "--login", "--pin",
-                                  "env:TOKEN_PIN", "--list-objects"},
-                                 around);
-  EXPECT_EQ(ended.code, 0) << ended.err;
-  EXPECT_THAT(ended.out, HasSubstr("Private Key Object; EC"));
-  EXPECT_THAT(ended.out, HasSubstr("Public Key Object; EC"));
-  EXPECT_THAT(ended.out, HasSubstr("orders"));
+  const auto pkcs11_tool = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> argv{"pkcs11-tool", "--module", module,  "--token-label",
+                                  "hsmux-1",     "--login",  "--pin", "env:TOKEN_PIN"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return hsmux::run(folder, argv, around);
+  };
+  const Ended listed = pkcs11_tool({"--list-objects"});
+  EXPECT_EQ(listed.code, 0) << listed.err;
+  EXPECT_THAT(listed.out, HasSubstr("Private Key Object; EC"));
+  EXPECT_THAT(listed.out, HasSubstr("Public Key Object; EC"));
+  EXPECT_THAT(listed.out, HasSubstr("orders"));
+
+  const std::string theirs = folder.file("theirs");
+  ASSERT_EQ(hsmux::run(folder, {"openssl", "dgst", "-sha256", "-binary", "-out", digest, message}).code, 0);
+  const Ended made = pkcs11_tool({"--sign", "--mechanism", "ECDSA", "--label", "orders", "--signature-format",
+                                  "openssl", "--input-file", digest, "--output-file", theirs});
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_EQ(openssl_verifies(theirs), 0);
+  EXPECT_EQ(run({"verify", "--key", "orders", "--algorithm", kSign, "--in", message, "--signature", theirs}).code, 0);
 }
 
 TEST_F(Tokens, TellOfTheirKeys) {
