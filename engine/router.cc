@@ -166,7 +166,9 @@ std::optional<Error> Router::hopeless(SlotSet eligible, Wait wait) const {
     const SlotState state = slots_[slot]->state();
     const bool may_come_back = state == SlotState::kReady || state == SlotState::kConnecting;
     if (wait == Wait::kUntilBack ? may_come_back : slots_[slot]->ready()) hope = true;
-    if (!hope) why = slots_[slot]->stats().last_error;
+    // Only a slot that has given up tells why: the last error of another one may be long over.
+    if (hope || may_come_back) return;
+    if (std::optional<Error> last = slots_[slot]->stats().last_error) why = std::move(last);
   });
   if (hope) return std::nullopt;
   return why ? why : make_error(ErrorKind::kUnavailable, "no slot that could serve this is in use", Retry::kLater);

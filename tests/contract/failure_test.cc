@@ -127,6 +127,30 @@ TEST_F(Failure, AKeyThatWasNeverUsedIsFoundThoughAllSessionsAreDead) {
   EXPECT_TRUE(signature.has_value()) << why(signature);
 }
 
+TEST_F(Failure, AnOldErrorOfASlotIsNotWhatALookUpTellsWhileTheSlotIsInDoubt) {
+  open();
+  make_key_in(0, kEcdsa, "orders");
+  // slot-0's first session fails to open: that stays its last error.
+  shim_->answer_for_slot(slot_id(0), "C_OpenSession", CKR_DEVICE_ERROR, 1, 1);
+  auto other = try_open(config("", "sessions_min = 2"));
+  ASSERT_TRUE(other.has_value()) << why(other);
+  shim_->answer_for_slot(slot_id(0), "C_FindObjectsInit", CKR_DEVICE_REMOVED);
+  shim_->hang("C_GetSessionInfo", slot_id(0)); // it is in doubt until release()
+  const Bytes message = bytes("x");
+  const Error error =
+      error_of((*other)->sign({.key = "orders",
+                               .algorithm = kEcdsa,
+                               .message = message,
+                               .prehashed = false,
+                               .options = {.deadline = Deadline::after(milliseconds(300)), .slot = {}}}));
+  shim_->release();
+  EXPECT_EQ(error.kind, ErrorKind::kUnavailable);
+  EXPECT_TRUE(error.retryable());
+  const auto signature =
+      (*other)->sign({.key = "orders", .algorithm = kEcdsa, .message = message, .prehashed = false, .options = {}});
+  EXPECT_TRUE(signature.has_value()) << why(signature);
+}
+
 TEST_F(Failure, ListingWorksThoughASessionIsDead) {
   open_with_key();
   shim_->answer("C_FindObjectsInit", CKR_SESSION_HANDLE_INVALID);
