@@ -300,12 +300,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
       }
     }
     for (const AlgorithmSpec& spec : spec_table()) {
-      if (probe_all && slot.ready()) {
-        (void)core_->group.with_session_again(i, core_->deadline_of({}), [&](Lease& lease) -> Status {
-          HSMUX_CHECK(core_->group.recipes[i].get(spec, slot, lease));
-          return {};
-        });
-      }
+      if (probe_all && slot.ready()) core_->try_recipes_of(spec, i);
       const RecipeChoice* choice = core_->group.recipes[i].known(spec);
       if (choice == nullptr) continue;
       report.algorithms.push_back(

@@ -154,15 +154,18 @@ void Engine::Core::try_recipes() {
     if (!group.slots[i]->ready()) continue;
     threads.emplace_back([this, i, &wanted] {
       for (const AlgorithmSpec& spec : spec_table()) {
-        if (!wanted(spec)) continue;
-        // A failure here is not the engine's end: the first use tries again and tells.
-        (void)group.with_session_again(i, deadline_of({}), [&](Lease& lease) -> Status {
-          HSMUX_CHECK(group.recipes[i].get(spec, *group.slots[i], lease));
-          return {};
-        });
+        if (wanted(spec)) try_recipes_of(spec, i);
       }
     });
   }
+}
+
+void Engine::Core::try_recipes_of(const AlgorithmSpec& spec, std::size_t slot) {
+  // A failure here is not the engine's end: the first use tries again and tells.
+  (void)group.with_session_again(slot, deadline_of({}), [&](Lease& lease) -> Status {
+    HSMUX_CHECK(group.recipes[slot].get(spec, *group.slots[slot], lease));
+    return {};
+  });
 }
 
 Result<Engine::Core::Target> Engine::Core::target(KeyName name, const AlgorithmSpec& spec, Operation operation,

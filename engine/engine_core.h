@@ -20,6 +20,7 @@ struct Engine::Core {
   Status open();
   Status connect(std::vector<std::shared_ptr<Module>> modules);
   void try_recipes();
+  void try_recipes_of(const AlgorithmSpec& spec, std::size_t slot);
   bool close(Deadline deadline);
 
   [[nodiscard]] Deadline deadline_of(const RequestOptions& options_) const;

@@ -5,20 +5,24 @@
 
 namespace hsmux {
 
-SlotSet SlotGroup::ready() const {
+namespace {
+
+template <class Is> SlotSet those_that(const std::vector<std::unique_ptr<Slot>>& slots, Is is) {
   SlotSet set = 0;
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i]->ready()) set |= slot_bit(i);
+    if (is(*slots[i])) set |= slot_bit(i);
   }
   return set;
 }
 
+} // namespace
+
+SlotSet SlotGroup::ready() const {
+  return those_that(slots, [](const Slot& slot) { return slot.ready(); });
+}
+
 SlotSet SlotGroup::connected() const {
-  SlotSet set = 0;
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i]->state() == SlotState::kReady) set |= slot_bit(i);
-  }
-  return set;
+  return those_that(slots, [](const Slot& slot) { return slot.state() == SlotState::kReady; });
 }
 
 std::uint64_t SlotGroup::generation() const {

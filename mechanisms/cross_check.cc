@@ -7,8 +7,8 @@
 #include <array>
 
 #include "mechanisms/envelope.h"
-#include "mechanisms/key_template.h"
 #include "mechanisms/openssl_handles.h"
+#include "mechanisms/trial.h"
 
 namespace hsmux {
 namespace {
@@ -25,55 +25,6 @@ Bytes message() {
 }
 
 Error wrong(const char* what) { return make_error(ErrorKind::kDevice, what); }
-
-// An imported session key, destroyed at the end.
-class Imported {
-public:
-  static Result<Imported> make(Session& session, const AlgorithmSpec& spec, const SoftwareKey& key) {
-    const KeyRequest request{
-        .spec = &spec, .bits = spec.key_bits_default, .id = kId, .label = "hsmux self-test", .token_object = false};
-    HSMUX_TRY(const MadeKey made, import_into_token(session, request, key));
-    return Imported(session, made);
-  }
-  Imported(Imported&& other) noexcept : session_(std::exchange(other.session_, nullptr)), made_(other.made_) {}
-  Imported& operator=(Imported&&) = delete;
-  ~Imported() {
-    if (session_ == nullptr) return;
-    (void)session_->destroy(made_.handle); // session objects: they end with the session at the latest
-    if (made_.public_key) (void)session_->destroy(*made_.public_key);
-  }
-  [[nodiscard]] ObjectHandle handle() const { return made_.handle; }
-
-private:
-  Imported(Session& session, MadeKey made) : session_(&session), made_(made) {}
-  Session* session_;
-  MadeKey made_;
-};
-
-Status check_signature(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle handle,
-                       const SoftwareKey& key) {
-  const Bytes data = message();
-  std::array<std::uint8_t, 64> hashed{};
-  HSMUX_TRY(const std::size_t hash_size, digest(*spec.hash, data, hashed));
-  const ByteView digest_view = std::span(hashed).first(hash_size);
-  Bytes signature(signature_bytes_max(spec));
-  HSMUX_TRY(const std::size_t size,
-            run_sign(recipe, session, handle, {.message = data, .digest = digest_view}, signature));
-  HSMUX_TRY(const Bytes spki, software_key_spki(key));
-  return verify_ecdsa(spki, digest_view, ByteView(signature).first(size));
-}
-
-Status check_rsa_decryption(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
-                            ObjectHandle handle, const SoftwareKey& key) {
-  const Bytes plaintext = message();
-  HSMUX_TRY(const Bytes spki, software_key_spki(key));
-  HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, plaintext));
-  const CipherInput input{.data = ciphertext, .aad = {}, .key_id = {}, .modulus_bytes = ciphertext.size()};
-  Bytes opened(plaintext_bytes_max(spec, input));
-  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, handle, input, opened));
-  if (std::ranges::equal(std::span(opened).first(size), plaintext)) return {};
-  return fail(wrong("the token's decryption of what OpenSSL encrypted is wrong"));
-}
 
 // The host's own AES-256-GCM. `tag` is written when encrypting and checked when decrypting.
 Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad, ByteView in,
@@ -125,23 +76,24 @@ Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe,
   std::ranges::copy(ciphertext, std::span(sealed).subspan(header).begin());
   std::ranges::copy(tag, std::span(sealed).last(kTagBytes).begin());
   const CipherInput input{.data = sealed, .aad = kAad, .key_id = kId};
-  Bytes opened(plaintext_bytes_max(spec, input));
-  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, handle, input, opened));
-  if (std::ranges::equal(std::span(opened).first(size), plaintext)) return {};
-  return fail(wrong("the token's decryption of what OpenSSL encrypted is wrong"));
+  return try_decrypt(spec, recipe, quirks, session, handle, input, plaintext);
 }
 
 } // namespace
 
 Status cross_check(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session) {
   HSMUX_TRY(const SoftwareKey key, make_software_key(spec, spec.key_bits_default));
-  HSMUX_TRY(const Imported imported, Imported::make(session, spec, key));
+  const KeyRequest request{
+      .spec = &spec, .bits = spec.key_bits_default, .id = kId, .label = "hsmux self-test", .token_object = false};
+  HSMUX_TRY(const MadeKey made, import_into_token(session, request, key));
+  const TemporaryKey imported(session, made);
   if (const auto* aes = std::get_if<AesParts>(&key)) {
     HSMUX_CHECK(check_token_encrypts(spec, recipe, quirks, session, imported.handle(), aes->value.view()));
     return check_token_decrypts(spec, recipe, quirks, session, imported.handle(), aes->value.view());
   }
-  if (spec.signs) return check_signature(spec, recipe, session, imported.handle(), key);
-  return check_rsa_decryption(spec, recipe, quirks, session, imported.handle(), key);
+  HSMUX_TRY(const Bytes spki, software_key_spki(key));
+  if (spec.signs) return try_sign(spec, recipe, session, imported.handle(), spki, message());
+  return try_rsa_decrypt(spec, recipe, quirks, session, imported.handle(), spki, message());
 }
 
 } // namespace hsmux

@@ -1,13 +1,11 @@
 #include "mechanisms/probe.h"
 
-#include <algorithm>
 #include <array>
 #include <optional>
 
 #include "mechanisms/envelope.h"
 #include "mechanisms/key_object.h"
-#include "mechanisms/key_template.h"
-#include "mechanisms/secure_bytes.h"
+#include "mechanisms/trial.h"
 #include "slots/pkcs11.h"
 
 namespace hsmux {
@@ -17,10 +15,10 @@ constexpr std::array<std::uint8_t, 16> kProbeId{'h', 's', 'm', 'u', 'x', ' ', 'p
                                                 'o', 'b', 'e', ' ', 'k', 'e', 'y'};
 constexpr std::array<std::uint8_t, 32> kProbeData{0x42};
 
-// A session key for one algorithm, destroyed at the end.
+// A session key of the token for one algorithm, with its public half.
 class ProbeKey {
 public:
-  ProbeKey(Session& session, const AlgorithmSpec& spec) : session_(session) {
+  ProbeKey(Session& session, const AlgorithmSpec& spec) {
     const KeyRequest request{
         .spec = &spec, .bits = spec.key_bits_default, .id = kProbeId, .label = "hsmux probe", .token_object = false};
     Result<MadeKey> made = generate_in_token(session, request);
@@ -31,19 +29,12 @@ public:
       error_ = std::move(made).error();
       return;
     }
-    made_ = *made;
-    if (made_->public_key) read_public_key(spec);
-  }
-  ProbeKey(const ProbeKey&) = delete;
-  ProbeKey& operator=(const ProbeKey&) = delete;
-  ~ProbeKey() {
-    if (!made_) return;
-    (void)session_.destroy(made_->handle); // session objects: they end with the session at the latest
-    if (made_->public_key) (void)session_.destroy(*made_->public_key);
+    key_.emplace(session, *made);
+    if (key_->public_key()) read_public_key(session, spec);
   }
 
   [[nodiscard]] const std::optional<Error>& error() const { return error_; }
-  [[nodiscard]] ObjectHandle handle() const { return made_->handle; }
+  [[nodiscard]] ObjectHandle handle() const { return key_->handle(); }
   [[nodiscard]] ByteView spki() const { return spki_; }
 
 private:
@@ -52,12 +43,12 @@ private:
     HSMUX_TRY(const SoftwareKey key, make_software_key(*request.spec, request.bits));
     return import_into_token(session, request, key);
   }
-  void read_public_key(const AlgorithmSpec& spec) {
+  void read_public_key(Session& session, const AlgorithmSpec& spec) {
     KeyObject object;
-    object.handle = *made_->public_key;
+    object.handle = *key_->public_key();
     object.object_class = ObjectClass::kPublicKey;
     object.kind = spec.key;
-    Result<Bytes> spki = read_spki(session_, object);
+    Result<Bytes> spki = read_spki(session, object);
     if (spki) {
       spki_ = std::move(*spki);
     } else {
@@ -65,35 +56,10 @@ private:
     }
   }
 
-  Session& session_;
-  std::optional<MadeKey> made_;
+  std::optional<TemporaryKey> key_;
   std::optional<Error> error_;
   Bytes spki_;
 };
-
-Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, const ProbeKey& key) {
-  std::array<std::uint8_t, 64> digest_bytes{};
-  HSMUX_TRY(const std::size_t digest_size, digest(*spec.hash, kProbeData, digest_bytes));
-  const ByteView hashed = std::span(digest_bytes).first(digest_size);
-  Bytes signature(signature_bytes_max(spec));
-  HSMUX_TRY(const std::size_t size,
-            run_sign(recipe, session, key.handle(), {.message = kProbeData, .digest = hashed}, signature));
-  return verify_ecdsa(key.spki(), hashed, ByteView(signature).first(size));
-}
-
-Status compare(ByteView plaintext) {
-  if (std::ranges::equal(plaintext, kProbeData)) return {};
-  return fail(ErrorKind::kDevice, "the result is wrong");
-}
-
-Status try_rsa_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
-                       const ProbeKey& key) {
-  HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(key.spki(), kProbeData));
-  const CipherInput input{.data = ciphertext, .aad = {}, .key_id = {}, .modulus_bytes = ciphertext.size()};
-  Bytes plaintext(plaintext_bytes_max(spec, input));
-  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, key.handle(), input, plaintext));
-  return compare(ByteView(plaintext).first(size));
-}
 
 Status try_round_trip(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                       const ProbeKey& key) {
@@ -101,16 +67,14 @@ Status try_round_trip(const AlgorithmSpec& spec, const RecipeSpec& recipe, const
   Bytes envelope(ciphertext_bytes(spec, plain));
   HSMUX_TRY(const std::size_t bytes, run_encrypt(recipe, quirks, session, key.handle(), plain, envelope));
   const CipherInput input{.data = ByteView(envelope).first(bytes), .aad = {}, .key_id = kProbeId};
-  Bytes plaintext(plaintext_bytes_max(spec, input));
-  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, key.handle(), input, plaintext));
-  return compare(ByteView(plaintext).first(size));
+  return try_decrypt(spec, recipe, quirks, session, key.handle(), input, kProbeData);
 }
 
 Status try_recipe(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                   const ProbeKey& key) {
   switch (spec.key) {
-  case KeyKind::kEcP256: return try_sign(spec, recipe, session, key);
-  case KeyKind::kRsa: return try_rsa_decrypt(spec, recipe, quirks, session, key);
+  case KeyKind::kEcP256: return try_sign(spec, recipe, session, key.handle(), key.spki(), kProbeData);
+  case KeyKind::kRsa: return try_rsa_decrypt(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
   case KeyKind::kAes256: return try_round_trip(spec, recipe, quirks, session, key);
   }
   return fail(ErrorKind::kInternal, "a kind of key without a probe");

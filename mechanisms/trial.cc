@@ -1,0 +1,45 @@
+#include "mechanisms/trial.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "mechanisms/host_crypto.h"
+
+namespace hsmux {
+
+TemporaryKey::TemporaryKey(TemporaryKey&& other) noexcept
+    : session_(std::exchange(other.session_, nullptr)), made_(other.made_) {}
+
+TemporaryKey::~TemporaryKey() {
+  if (session_ == nullptr) return;
+  (void)session_->destroy(made_.handle); // session objects: they end with the session at the latest
+  if (made_.public_key) (void)session_->destroy(*made_.public_key);
+}
+
+Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key, ByteView spki,
+                ByteView message) {
+  std::array<std::uint8_t, 64> digest_bytes{};
+  HSMUX_TRY(const std::size_t digest_size, digest(*spec.hash, message, digest_bytes));
+  const ByteView hashed = std::span(digest_bytes).first(digest_size);
+  Bytes signature(signature_bytes_max(spec));
+  HSMUX_TRY(const std::size_t size, run_sign(recipe, session, key, {.message = message, .digest = hashed}, signature));
+  return verify_ecdsa(spki, hashed, ByteView(signature).first(size));
+}
+
+Status try_rsa_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
+                       ObjectHandle key, ByteView spki, ByteView message) {
+  HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, message));
+  const CipherInput input{.data = ciphertext, .aad = {}, .key_id = {}, .modulus_bytes = ciphertext.size()};
+  return try_decrypt(spec, recipe, quirks, session, key, input, message);
+}
+
+Status try_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
+                   ObjectHandle key, const CipherInput& input, ByteView expected) {
+  Bytes opened(plaintext_bytes_max(spec, input));
+  HSMUX_TRY(const std::size_t size, run_decrypt(recipe, quirks, session, key, input, opened));
+  if (std::ranges::equal(std::span(opened).first(size), expected)) return {};
+  return fail(ErrorKind::kDevice, "what the token decrypted is not what was encrypted");
+}
+
+} // namespace hsmux
