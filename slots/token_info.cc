@@ -28,29 +28,6 @@ constexpr std::array kFlagNames{
     Name{CKF_USER_PIN_TO_BE_CHANGED, "user-pin-to-be-changed"},
 };
 
-#define MECHANISM(name)                                                                                                \
-  Name { name, #name }
-constexpr std::array kMechanismNames{
-    MECHANISM(CKM_EC_KEY_PAIR_GEN),
-    MECHANISM(CKM_ECDSA),
-    MECHANISM(CKM_ECDSA_SHA256),
-    MECHANISM(CKM_ECDSA_SHA384),
-    MECHANISM(CKM_EDDSA),
-    MECHANISM(CKM_EC_EDWARDS_KEY_PAIR_GEN),
-    MECHANISM(CKM_ECDH1_DERIVE),
-    MECHANISM(CKM_RSA_PKCS),
-    MECHANISM(CKM_RSA_PKCS_KEY_PAIR_GEN),
-    MECHANISM(CKM_RSA_PKCS_OAEP),
-    MECHANISM(CKM_RSA_X_509),
-    MECHANISM(CKM_RSA_PKCS_PSS),
-    MECHANISM(CKM_SHA256_RSA_PKCS),
-    MECHANISM(CKM_AES_KEY_GEN),
-    MECHANISM(CKM_AES_GCM),
-    MECHANISM(CKM_AES_KEY_WRAP),
-    MECHANISM(CKM_AES_KEY_WRAP_PAD),
-};
-#undef MECHANISM
-
 } // namespace
 
 Result<TokenIdentity> read_token(const Module& module, unsigned long slot_id) {
@@ -111,12 +88,5 @@ std::vector<std::string> token_flag_names(unsigned long flags) {
 }
 
 bool initialised(const TokenIdentity& token) { return (token.flags & CKF_TOKEN_INITIALIZED) != 0; }
-
-std::string mechanism_name(unsigned long type) {
-  for (const Name& mechanism : kMechanismNames) {
-    if (mechanism.value == type) return mechanism.name;
-  }
-  return fmt::format("{:#x}", type);
-}
 
 } // namespace hsmux

@@ -29,7 +29,5 @@ Result<std::vector<MechanismOffer>> read_mechanisms(const Module& module, unsign
 std::vector<std::string> token_flag_names(unsigned long flags);
 // False for the empty token of a slot that waits for C_InitToken.
 bool initialised(const TokenIdentity& token);
-// "CKM_ECDSA", or "0x1041" for those that the spec table does not use.
-std::string mechanism_name(unsigned long type);
 
 } // namespace hsmux

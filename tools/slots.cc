@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "slots/mechanism_name.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
 
