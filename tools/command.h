@@ -19,6 +19,7 @@ void add_keys(CLI::App& app, Program& program);
 void add_random(CLI::App& app, Program& program);
 void add_selftest(CLI::App& app, Program& program);
 void add_sign(CLI::App& app, Program& program);
+void add_sim(CLI::App& app, Program& program);
 void add_slots(CLI::App& app, Program& program);
 void add_verify(CLI::App& app, Program& program);
 
