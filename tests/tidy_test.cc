@@ -155,7 +155,8 @@ TEST(Tidy, NothingIsLeftForLater) {
 TEST(Tidy, TestsDoNotSleep) {
   static const std::regex waiting(std::string(R"(sleep_)") + R"(for|sleep_)" + R"(until|\bu?sle)" + R"(ep\()");
   each_line(sources({"tests"}), [](const Source& file, const std::string& line) -> std::string {
-    if (file.path.starts_with("tests/shim/")) return ""; // the shim's delays are what it is for
+    // The simulator's delays are what it is for; how long its measurement lasts is said by its user.
+    if (file.path == "tests/simhsm/visit.cc" || file.path == "tests/simhsm/capacity.cc") return "";
     return std::regex_search(line, waiting) ? "tests wait for conditions, not for time" : "";
   });
 }

@@ -178,8 +178,8 @@ TokenFolder::TokenFolder(std::size_t tokens, const std::string& module)
   if (tokens > tokens_max()) {
     give_up(fmt::format("the test needs {} tokens, HSMUX_TEST_TOKENS names {}", tokens, tokens_max()));
   }
-  // A shim wraps the module under test.
-  if (external()) setenv("HSMUX_SHIM_MODULE", default_module().c_str(), 0);
+  // A simhsm wraps the module under test.
+  if (external()) setenv("HSMUX_SIM_MODULE", default_module().c_str(), 0);
   const CK_FUNCTION_LIST& functions = initialise(module_);
   const std::vector<std::string> labels = external_labels();
   for (std::size_t i = 0; i < tokens; ++i) {

@@ -24,7 +24,7 @@ public:
   // How many tokens a test may ask for.
   static std::size_t tokens_max();
 
-  // `module` may be the shim: the tokens are then made through it, so reset() its counts after. It keeps the module
+  // `module` may be the simhsm: the tokens are then made through it, so reset() its counts after. It keeps the module
   // initialised (C_Initialize may answer CKR_CRYPTOKI_ALREADY_INITIALIZED later), with no session open.
   explicit TokenFolder(std::size_t tokens, const std::string& module = default_module());
   ~TokenFolder(); // removes folder(); the tokens go when the process ends

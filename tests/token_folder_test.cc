@@ -9,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "tests/shim/raw_token.h"
+#include "tests/simhsm/raw_token.h"
 
 namespace hsmux {
 namespace {
@@ -34,7 +34,7 @@ TEST(TokenFolder, TokensHaveLabelsOfTheirOwn) {
 TEST(TokenFolder, UserCanLogInToEveryToken) {
   const TokenFolder tokens(TokenFolder::external() ? 1 : 3);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const shim::RawToken token(shim::functions_of(tokens.module_path()), tokens, i);
+    const sim::RawToken token(sim::functions_of(tokens.module_path()), tokens, i);
     EXPECT_NE(token.session(), CK_SESSION_HANDLE{0});
   }
 }

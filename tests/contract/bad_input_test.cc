@@ -42,7 +42,7 @@ TEST_F(BadInput, AWrongPinIsTriedOnceOverSeveralEngines) {
     EXPECT_EQ(error.slot, "slot-1");
     EXPECT_THAT(error.text(), AllOf(HasSubstr("CKR_PIN_INCORRECT"), Not(HasSubstr("wrong pin"))));
   }
-  EXPECT_EQ(shim_->logins(slot_id(1)), 1U);
+  EXPECT_EQ(sim_->logins(slot_id(1)), 1U);
 }
 
 TEST_F(BadInput, AWrongPinOfOneSlotLeavesTheOthersInUseUntilItIsPutRight) {
@@ -56,7 +56,7 @@ TEST_F(BadInput, AWrongPinOfOneSlotLeavesTheOthersInUseUntilItIsPutRight) {
   EXPECT_TRUE(sign("orders", bytes("x")).has_value());
   Bytes byte(1);
   EXPECT_EQ(error_of(engine().random(byte, {.deadline = {}, .slot = "slot-1"})).kind, ErrorKind::kCredentials);
-  EXPECT_EQ(shim_->logins(slot_id(1)), 1U);
+  EXPECT_EQ(sim_->logins(slot_id(1)), 1U);
 
   std::ofstream(tokens_->pin_file(1)) << tokens_->pin(1) << '\n';
   EXPECT_TRUE(engine().unlatch("slot-1").has_value());
@@ -64,18 +64,18 @@ TEST_F(BadInput, AWrongPinOfOneSlotLeavesTheOthersInUseUntilItIsPutRight) {
 }
 
 TEST_F(BadInput, ALockedTokenIsNamedAndNeverTried) {
-  shim_->set_token_flags(slot_id(1), CKF_USER_PIN_LOCKED);
+  sim_->set_token_flags(slot_id(1), CKF_USER_PIN_LOCKED);
   const Error error = open_error(config());
   EXPECT_EQ(error.kind, ErrorKind::kCredentials);
   EXPECT_THAT(error.text(), AllOf(HasSubstr("slot-1"), HasSubstr("locked")));
-  EXPECT_EQ(shim_->logins(slot_id(1)), 0U);
+  EXPECT_EQ(sim_->logins(slot_id(1)), 0U);
 }
 
 TEST_F(BadInput, TheLastTryOfATokenIsNeverUsed) {
-  shim_->set_token_flags(slot_id(1), CKF_USER_PIN_FINAL_TRY);
+  sim_->set_token_flags(slot_id(1), CKF_USER_PIN_FINAL_TRY);
   const Error error = open_error(config("", "allow_pin_count_low = true"));
   EXPECT_EQ(error.kind, ErrorKind::kCredentials);
-  EXPECT_EQ(shim_->logins(slot_id(1)), 0U);
+  EXPECT_EQ(sim_->logins(slot_id(1)), 0U);
 }
 
 TEST_F(BadInput, AMissingPinFileIsNamed) {
@@ -129,9 +129,9 @@ TEST_F(BadInput, MalformedTomlIsNamedByFileAndLine) {
 }
 
 TEST_F(BadInput, AnOpenThatFailedLeavesNoSession) {
-  shim_->set_token_flags(slot_id(1), CKF_USER_PIN_LOCKED);
+  sim_->set_token_flags(slot_id(1), CKF_USER_PIN_LOCKED);
   open_error(config());
-  for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_EQ(shim_->open_sessions(slot_id(slot)), 0U);
+  for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_EQ(sim_->open_sessions(slot_id(slot)), 0U);
 }
 
 // --- keys ---
@@ -227,8 +227,8 @@ TEST_F(BadInput, AnAlgorithmIsNotUsedForWhatItIsNot) {
 }
 
 TEST_F(BadInput, AnAlgorithmThatNoRecipeFitsSaysWhatWasTried) {
-  shim_->hide_mechanism(CKM_RSA_X_509);
-  shim_->hide_mechanism(CKM_RSA_PKCS_OAEP);
+  sim_->hide_mechanism(CKM_RSA_X_509);
+  sim_->hide_mechanism(CKM_RSA_PKCS_OAEP);
   open();
   EXPECT_EQ(recipe(0, kOaep), "");
   make_key(kOaep, "inbox");
@@ -248,7 +248,7 @@ TEST_F(BadInput, OversizedDataIsRefusedBeforeAnyCall) {
   ASSERT_TRUE(encrypt("box", kGcm, bytes("x")).has_value());
   ASSERT_TRUE(encrypt("inbox", kOaep, bytes("x")).has_value());
   const Bytes huge((64UL << 20) + 1);
-  shim_->reset_counts();
+  sim_->reset_counts();
   EXPECT_EQ(error_of(sign("orders", huge)).kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(error_of(encrypt("box", kGcm, huge)).kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(error_of(encrypt("box", kGcm, Bytes(16'369))).kind, ErrorKind::kInvalidArgument);
@@ -257,7 +257,7 @@ TEST_F(BadInput, OversizedDataIsRefusedBeforeAnyCall) {
   EXPECT_EQ(error_of(decrypt("inbox", kOaep, huge)).kind, ErrorKind::kDecryptFailed);
   Bytes much(65'537);
   EXPECT_EQ(error_of(engine().random(much)).kind, ErrorKind::kInvalidArgument);
-  EXPECT_EQ(shim_->total(), 0U);
+  EXPECT_EQ(sim_->total(), 0U);
 }
 
 TEST_F(BadInput, ADigestOfTheWrongSizeIsRefused) {
@@ -325,7 +325,7 @@ TEST_F(BadInput, ADeadlineInThePastEndsARequestBeforeAnyCall) {
   const std::string before = picture();
   const Bytes data = bytes("x");
   Bytes byte(1);
-  shim_->reset_counts();
+  sim_->reset_counts();
   const Error errors[] = {
       error_of(sign("orders", data, late)),
       error_of(engine().encrypt({.key = "box", .algorithm = kGcm, .plaintext = data, .aad = {}, .options = late})),
@@ -342,7 +342,7 @@ TEST_F(BadInput, ADeadlineInThePastEndsARequestBeforeAnyCall) {
     EXPECT_EQ(error.kind, ErrorKind::kTimeout) << error.text();
     EXPECT_TRUE(error.retryable());
   }
-  EXPECT_EQ(shim_->total(), 0U);
+  EXPECT_EQ(sim_->total(), 0U);
   EXPECT_EQ(picture(), before);
 }
 

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "slots/key_handles.h"
+#include "slots/token_info.h"
 
 namespace hsmux {
 
@@ -28,16 +30,16 @@ Bytes random_data(std::size_t size) {
 
 void Contract::SetUp() {
   if (TokenFolder::tokens_max() < slots_) GTEST_SKIP() << "needs " << slots_ << " tokens (HSMUX_TEST_TOKENS)";
-  tokens_.emplace(slots_, HSMUX_TEST_SHIM);
-  shim_.emplace(HSMUX_TEST_SHIM);
-  shim_->reset();
+  tokens_.emplace(slots_, HSMUX_TEST_SIMHSM);
+  sim_.emplace(HSMUX_TEST_SIMHSM);
+  sim_->reset();
 }
 
 void Contract::TearDown() {
-  if (!shim_) return;
+  if (!sim_) return;
   // Whatever the test was about: one thread per session, no size query, no logout, no C_Finalize.
-  EXPECT_EQ(shim_->violations(), 0U) << shim_->last_violation();
-  shim_->reset();
+  EXPECT_EQ(sim_->violations(), 0U) << sim_->last_violation();
+  sim_->reset();
   if (engine_) {
     EXPECT_TRUE(engine_->close(Deadline::after(std::chrono::seconds(10))));
   }
@@ -113,21 +115,28 @@ void Contract::import_key(std::size_t slot, const AlgorithmSpec& spec, const Sof
   EXPECT_TRUE(made.has_value()) << why(made);
 }
 
-Session Contract::session(std::size_t slot) const {
+std::shared_ptr<Module> Contract::module() const {
   Result<std::shared_ptr<Module>> module = Module::load({.name = "test",
                                                          .path = tokens_->module_path(),
                                                          .environment = config().modules.front().environment,
                                                          .init_args = {},
                                                          .init_timeout = std::chrono::seconds(30),
                                                          .set_environment = false});
-  if (module) {
-    Result<Session> opened =
-        Session::open(*module, slot_id(slot), std::make_shared<const std::string>(slot_name(slot)), true);
-    if (opened) return std::move(*opened);
-    ADD_FAILURE() << opened.error().text();
-  } else {
-    ADD_FAILURE() << module.error().text();
-  }
+  if (module) return *module;
+  ADD_FAILURE() << module.error().text();
+  std::abort();
+}
+
+bool Contract::offered(CK_MECHANISM_TYPE type) const {
+  const auto offers = read_mechanisms(*module(), slot_id(0), slot_name(0));
+  return offers && std::ranges::find(*offers, type, &MechanismOffer::type) != offers->end();
+}
+
+Session Contract::session(std::size_t slot) const {
+  Result<Session> opened =
+      Session::open(module(), slot_id(slot), std::make_shared<const std::string>(slot_name(slot)), true);
+  if (opened) return std::move(*opened);
+  ADD_FAILURE() << opened.error().text();
   std::abort();
 }
 

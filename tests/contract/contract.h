@@ -1,4 +1,4 @@
-// What every module must do for the engine: an Engine over tokens behind the shim, which counts calls and brings
+// What every module must do for the engine: an Engine over tokens behind the simhsm, which counts calls and brings
 // failures about. SoftHSM2, or the module of HSMUX_TEST_MODULE; a test that needs more tokens than there are skips
 // itself.
 #pragma once
@@ -15,7 +15,7 @@
 #include "engine/engine.h"
 #include "mechanisms/key_template.h"
 #include "slots/pkcs11.h"
-#include "tests/shim/shim.h"
+#include "tests/simhsm/control.h"
 #include "tests/token_folder.h"
 
 namespace hsmux {
@@ -55,6 +55,8 @@ protected:
   // A given key into one slot, under an id of the test's choice.
   void import_key(std::size_t slot, const AlgorithmSpec& spec, const SoftwareKey& key, const Bytes& id,
                   std::string_view label);
+  // The tokens have this mechanism; where they do not, the test skips itself.
+  [[nodiscard]] bool offered(CK_MECHANISM_TYPE type) const;
   // A session of the test's own. The engine is open, so the token is logged in.
   [[nodiscard]] Session session(std::size_t slot) const;
   void remember(const Bytes& id) { made_.push_back(id); }
@@ -76,10 +78,11 @@ protected:
 
   std::size_t slots_;
   std::optional<TokenFolder> tokens_;
-  std::optional<ShimControl> shim_;
+  std::optional<SimControl> sim_;
   std::unique_ptr<Engine> engine_;
 
 private:
+  [[nodiscard]] std::shared_ptr<Module> module() const;
   void remove_keys();
   std::vector<Bytes> made_;
 };

@@ -64,12 +64,11 @@ protected:
   void SetUp() override {
     Contract::SetUp();
     // Where tests share tokens: an earlier one told the engine that sessions were gone, which were never closed then.
-    for (std::size_t slot = 0; shim_ && slot < 2; ++slot)
-      sessions_before_.at(slot) = shim_->open_sessions(slot_id(slot));
+    for (std::size_t slot = 0; sim_ && slot < 2; ++slot) sessions_before_.at(slot) = sim_->open_sessions(slot_id(slot));
   }
   void expect_all_sessions_closed() {
     for (std::size_t slot = 0; slot < 2; ++slot) {
-      EXPECT_EQ(shim_->open_sessions(slot_id(slot)), sessions_before_.at(slot));
+      EXPECT_EQ(sim_->open_sessions(slot_id(slot)), sessions_before_.at(slot));
     }
   }
   std::array<unsigned long, 2> sessions_before_{};
@@ -87,7 +86,7 @@ TEST_F(Failure, ASessionThatDiesUnderLoadIsNoErrorToAnybody) {
   open_with_key();
   Load load(engine(), 4);
   for (int i = 0; i < 10; ++i) {
-    shim_->answer("C_Sign", CKR_SESSION_HANDLE_INVALID);
+    sim_->answer("C_Sign", CKR_SESSION_HANDLE_INVALID);
     EXPECT_TRUE(load.more(20));
   }
   load.expect_no_error();
@@ -98,7 +97,7 @@ TEST_F(Failure, AllSessionsOfASlotKilledUnderLoadAreNoErrorToAnybody) {
   Load load(engine(), 4);
   for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_TRUE(load.more(50));
-    EXPECT_TRUE(eventually([&] { return shim_->kill_sessions(slot_id(i % 2)) > 0; })); // none while it reconnects
+    EXPECT_TRUE(eventually([&] { return sim_->kill_sessions(slot_id(i % 2)) > 0; })); // none while it reconnects
   }
   EXPECT_TRUE(load.more(50));
   load.expect_no_error();
@@ -109,7 +108,7 @@ TEST_F(Failure, AllSessionsOfAllSlotsKilledUnderLoadAreNoErrorToAnybody) {
   Load load(engine(), 4);
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(load.more(50));
-    shim_->kill_sessions();
+    sim_->kill_sessions();
   }
   EXPECT_TRUE(load.more(50));
   load.expect_no_error();
@@ -120,7 +119,7 @@ TEST_F(Failure, AKeyThatWasNeverUsedIsFoundThoughAllSessionsAreDead) {
   make_key(kEcdsa, "orders");
   auto other = try_open(config());
   ASSERT_TRUE(other.has_value()) << why(other);
-  shim_->kill_sessions();
+  sim_->kill_sessions();
   const Bytes message = bytes("x");
   const auto signature =
       (*other)->sign({.key = "orders", .algorithm = kEcdsa, .message = message, .prehashed = false, .options = {}});
@@ -131,11 +130,11 @@ TEST_F(Failure, AnOldErrorOfASlotIsNotWhatALookUpTellsWhileTheSlotIsInDoubt) {
   open();
   make_key_in(0, kEcdsa, "orders");
   // slot-0's first session fails to open: that stays its last error.
-  shim_->answer_for_slot(slot_id(0), "C_OpenSession", CKR_DEVICE_ERROR, 1, 1);
+  sim_->answer_for_slot(slot_id(0), "C_OpenSession", CKR_DEVICE_ERROR, 1, 1);
   auto other = try_open(config("", "sessions_min = 2"));
   ASSERT_TRUE(other.has_value()) << why(other);
-  shim_->answer_for_slot(slot_id(0), "C_FindObjectsInit", CKR_DEVICE_REMOVED);
-  shim_->hang("C_GetSessionInfo", slot_id(0)); // it is in doubt until release()
+  sim_->answer_for_slot(slot_id(0), "C_FindObjectsInit", CKR_DEVICE_REMOVED);
+  sim_->hang("C_GetSessionInfo", slot_id(0)); // it is in doubt until release()
   const Bytes message = bytes("x");
   const Error error =
       error_of((*other)->sign({.key = "orders",
@@ -143,7 +142,7 @@ TEST_F(Failure, AnOldErrorOfASlotIsNotWhatALookUpTellsWhileTheSlotIsInDoubt) {
                                .message = message,
                                .prehashed = false,
                                .options = {.deadline = Deadline::after(milliseconds(300)), .slot = {}}}));
-  shim_->release();
+  sim_->release();
   EXPECT_EQ(error.kind, ErrorKind::kUnavailable);
   EXPECT_TRUE(error.retryable());
   const auto signature =
@@ -153,7 +152,7 @@ TEST_F(Failure, AnOldErrorOfASlotIsNotWhatALookUpTellsWhileTheSlotIsInDoubt) {
 
 TEST_F(Failure, ListingWorksThoughASessionIsDead) {
   open_with_key();
-  shim_->answer("C_FindObjectsInit", CKR_SESSION_HANDLE_INVALID);
+  sim_->answer("C_FindObjectsInit", CKR_SESSION_HANDLE_INVALID);
   const auto keys = engine().list_keys();
   EXPECT_TRUE(keys.has_value()) << why(keys);
 }
@@ -162,45 +161,45 @@ TEST_F(Failure, SomebodysLogoutIsNoErrorToAnybody) {
   open_with_key();
   Load load(engine(), 2);
   EXPECT_TRUE(load.more(20));
-  EXPECT_EQ(shim_->logout(slot_id(0)), CKR_OK);
+  EXPECT_EQ(sim_->logout(slot_id(0)), CKR_OK);
   EXPECT_TRUE(load.more(200));
   load.expect_no_error();
 }
 
 TEST_F(Failure, ADeviceErrorIsRetriedInTheOtherSlot) {
   open_with_key();
-  shim_->reset_counts();
+  sim_->reset_counts();
   for (std::size_t bad = 0; bad < 2; ++bad) {
-    shim_->answer_for_slot(slot_id(bad), "C_Sign", CKR_DEVICE_ERROR, 0);
+    sim_->answer_for_slot(slot_id(bad), "C_Sign", CKR_DEVICE_ERROR, 0);
     for (int i = 0; i < 10; ++i) {
       const auto signature = sign("orders", bytes("x"));
       ASSERT_TRUE(signature.has_value()) << why(signature);
     }
-    shim_->clear_answers();
+    sim_->clear_answers();
   }
 }
 
 TEST_F(Failure, ADeviceErrorOnceCostsOneMoreAttempt) {
   open_with_key();
-  shim_->reset_counts();
-  shim_->answer("C_Sign", CKR_DEVICE_ERROR);
+  sim_->reset_counts();
+  sim_->answer("C_Sign", CKR_DEVICE_ERROR);
   ASSERT_TRUE(sign("orders", bytes("x")).has_value());
-  EXPECT_EQ(shim_->count("C_Sign"), 2U);
-  EXPECT_EQ(shim_->count("C_Sign", slot_id(0)), 1U); // one attempt in each
+  EXPECT_EQ(sim_->count("C_Sign"), 2U);
+  EXPECT_EQ(sim_->count("C_Sign", slot_id(0)), 1U); // one attempt in each
 }
 
 TEST_F(Failure, ADeviceErrorEverywhereIsToldWithTheNumberOfAttempts) {
   open_with_key();
-  shim_->reset_counts();
-  shim_->answer("C_Sign", CKR_DEVICE_ERROR, 0);
+  sim_->reset_counts();
+  sim_->answer("C_Sign", CKR_DEVICE_ERROR, 0);
   const Error error = error_of(sign("orders", bytes("x")));
   EXPECT_EQ(error.kind, ErrorKind::kDevice);
   EXPECT_EQ(error.rv, CKR_DEVICE_ERROR);
   EXPECT_EQ(error.call, Call::kSign);
   EXPECT_THAT(error.text(), HasSubstr("attempt"));
   EXPECT_TRUE(error.retryable());
-  EXPECT_LE(shim_->count("C_Sign"), 16U);
-  shim_->clear_answers();
+  EXPECT_LE(sim_->count("C_Sign"), 16U);
+  sim_->clear_answers();
   EXPECT_TRUE(sign("orders", bytes("x")).has_value());
 }
 
@@ -212,16 +211,16 @@ TEST_F(ThreeSlotFailure, ASlotThatIsRemovedUnderLoadIsNoErrorAndIsUsedAgainWhenI
     if (rv == CKR_DEVICE_REMOVED) make_key(kEcdsa, "orders");
     Load load(engine(), 4);
     EXPECT_TRUE(load.more(50));
-    shim_->answer_for_slot(slot_id(0), "*", rv, 0);
+    sim_->answer_for_slot(slot_id(0), "*", rv, 0);
     EXPECT_TRUE(load.more(100));
     EXPECT_TRUE(eventually([&] { return state(0) == SlotState::kConnecting; }));
     EXPECT_TRUE(load.more(100));
-    shim_->clear_answers();
+    sim_->clear_answers();
     const TimePoint back = MonotonicClock::now();
     EXPECT_TRUE(eventually([&] { return state(0) == SlotState::kReady; }));
     EXPECT_LT(MonotonicClock::now() - back, seconds(3)); // 2 s by promise; this machine is shared
-    shim_->reset_counts();
-    EXPECT_TRUE(eventually([&] { return shim_->count("C_Sign", slot_id(0)) > 0; }));
+    sim_->reset_counts();
+    EXPECT_TRUE(eventually([&] { return sim_->count("C_Sign", slot_id(0)) > 0; }));
     load.expect_no_error();
   }
 }
@@ -231,7 +230,7 @@ TEST_F(ThreeSlotFailure, AKeyThatWasNeverUsedIsFoundThoughASlotWasJustRemoved) {
   make_key(kEcdsa, "orders");
   auto other = try_open(config());
   ASSERT_TRUE(other.has_value()) << why(other);
-  shim_->answer_for_slot(slot_id(0), "*", CKR_DEVICE_REMOVED, 0);
+  sim_->answer_for_slot(slot_id(0), "*", CKR_DEVICE_REMOVED, 0);
   const Bytes message = bytes("x");
   const auto signature =
       (*other)->sign({.key = "orders", .algorithm = kEcdsa, .message = message, .prehashed = false, .options = {}});
@@ -240,13 +239,13 @@ TEST_F(ThreeSlotFailure, AKeyThatWasNeverUsedIsFoundThoughASlotWasJustRemoved) {
 
 TEST_F(Failure, NothingLeftToServeIsATimeoutThatSaysWhatTheSlotsAreDoing) {
   open_with_key();
-  shim_->answer("*", CKR_DEVICE_REMOVED, 0);
+  sim_->answer("*", CKR_DEVICE_REMOVED, 0);
   const Error error =
       error_of(sign("orders", bytes("x"), {.deadline = Deadline::after(milliseconds(300)), .slot = {}}));
   EXPECT_TRUE(error.kind == ErrorKind::kTimeout || error.kind == ErrorKind::kUnavailable) << error.text();
   EXPECT_TRUE(error.retryable());
   EXPECT_THAT(error.text(), AllOf(HasSubstr("slot-0"), HasSubstr("CKR_DEVICE_REMOVED")));
-  shim_->clear_answers();
+  sim_->clear_answers();
   const auto signature = sign("orders", bytes("x"));
   EXPECT_TRUE(signature.has_value()) << why(signature);
 }
@@ -255,7 +254,7 @@ TEST_F(Failure, NothingLeftToServeIsATimeoutThatSaysWhatTheSlotsAreDoing) {
 
 TEST_F(Failure, ALieAboutALengthOnceIsRetried) {
   open_with_key();
-  shim_->overlong("C_Sign");
+  sim_->overlong("C_Sign");
   const auto signature = sign("orders", bytes("x"));
   EXPECT_TRUE(signature.has_value()) << why(signature);
 }
@@ -265,21 +264,21 @@ TEST_F(Failure, AModuleThatLiesAboutLengthsIsNamedAndNothingIsOverrun) {
   make_key(kGcm, "box");
   const auto sealed = encrypt("box", kGcm, bytes("secret"));
   ASSERT_TRUE(sealed.has_value()) << why(sealed);
-  for (const char* function : {"C_Sign", "C_Encrypt", "C_Decrypt"}) shim_->overlong(function, 0);
+  for (const char* function : {"C_Sign", "C_Encrypt", "C_Decrypt"}) sim_->overlong(function, 0);
   const Error errors[] = {error_of(sign("orders", bytes("x"))), error_of(encrypt("box", kGcm, bytes("secret"))),
                           error_of(decrypt("box", kGcm, *sealed))};
   for (const Error& error : errors) {
     EXPECT_EQ(error.kind, ErrorKind::kDevice) << error.text();
     EXPECT_THAT(error.text(), AllOf(HasSubstr("module test claims"), HasSubstr("slot-")));
   }
-  shim_->clear_answers();
+  sim_->clear_answers();
   EXPECT_TRUE(sign("orders", bytes("x")).has_value());
   EXPECT_EQ(decrypt("box", kGcm, *sealed).value_or(Bytes{}), bytes("secret"));
 }
 
 TEST_F(Failure, ACorruptedPlaintextIsNotPassedOffAsAuthenticBySilence) {
   open_with_key();
-  shim_->corrupt("C_Sign");
+  sim_->corrupt("C_Sign");
   const auto signature = sign("orders", bytes("x"));
   // hsmux does not check each signature; a verifier does.
   ASSERT_TRUE(signature.has_value()) << why(signature);
@@ -295,12 +294,12 @@ protected:
     open("", "sessions_max = 1");
     make_key(kEcdsa, "orders");
     ASSERT_TRUE(sign("orders", bytes("x")).has_value());
-    shim_->hang("C_Sign");
+    sim_->hang("C_Sign");
     stuck_ = std::jthread([this] { stuck_result_ = sign("orders", bytes("stuck")); });
-    ASSERT_TRUE(shim_->wait_hung(1));
+    ASSERT_TRUE(sim_->wait_hung(1));
   }
   void TearDown() override {
-    if (shim_) shim_->release();
+    if (sim_) sim_->release();
     stuck_ = {};
     OneSlot::TearDown();
   }
@@ -328,7 +327,7 @@ TEST_F(OneSession, AWaitingRequestGetsTheSessionWhenItIsFree) {
     result = sign("orders", bytes("x"));
   });
   EXPECT_TRUE(eventually([&] { return waiting.load(); }));
-  shim_->release();
+  sim_->release();
   waiter.join();
   EXPECT_TRUE(result.has_value()) << why(result);
   stuck_.join();
@@ -344,7 +343,7 @@ TEST_F(OneSession, ClosingEndsThoseThatWaitAndIsBoundedByTheDeadline) {
   EXPECT_LT(MonotonicClock::now() - start, seconds(10));
   waiter.join();
   EXPECT_EQ(error_of(result).kind, ErrorKind::kClosed);
-  shim_->release();
+  sim_->release();
   stuck_.join();
   EXPECT_TRUE(stuck_result_.has_value()) << why(stuck_result_); // what was running ends as it does
   EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
@@ -355,7 +354,7 @@ TEST_F(Failure, ClosingTwiceIsFineAndEveryLaterCallSaysClosed) {
   EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
   EXPECT_TRUE(engine().close(Deadline::after(seconds(10))));
   expect_all_sessions_closed();
-  shim_->reset_counts();
+  sim_->reset_counts();
   Bytes byte(1);
   const Error errors[] = {error_of(sign("orders", bytes("x"))),    error_of(engine().random(byte)),
                           error_of(engine().list_keys()),          error_of(engine().find_key("orders")),
@@ -363,7 +362,7 @@ TEST_F(Failure, ClosingTwiceIsFineAndEveryLaterCallSaysClosed) {
                           error_of(engine().delete_key("orders")), error_of(engine().unlatch("slot-0"))};
   for (const Error& error : errors) EXPECT_EQ(error.kind, ErrorKind::kClosed) << error.text();
   EXPECT_TRUE(engine().slots().empty());
-  EXPECT_EQ(shim_->total(), 0U);
+  EXPECT_EQ(sim_->total(), 0U);
 }
 
 TEST_F(Failure, ClosingUnderLoadEndsEveryRequestOneWayOrTheOther) {
@@ -391,14 +390,14 @@ TEST_F(Failure, ClosingUnderLoadEndsEveryRequestOneWayOrTheOther) {
 
 TEST_F(Failure, AForkedChildIsRefusedAtOnceAndTheParentGoesOn) {
   open_with_key();
-  shim_->reset_counts();
+  sim_->reset_counts();
   const pid_t child = fork();
   if (child == 0) {
     const Bytes message = bytes("x");
     Bytes byte(1);
     const auto forked = [](const auto& result) { return !result && result.error().kind == ErrorKind::kForked; };
     const bool refused = forked(sign("orders", message)) && forked(engine().random(byte)) &&
-                         forked(engine().list_keys()) && engine().slots().empty() && shim_->total() == 0;
+                         forked(engine().list_keys()) && engine().slots().empty() && sim_->total() == 0;
     engine_.reset(); // hangs on nothing that only the parent has
     _exit(refused ? 42 : 1);
   }
@@ -450,12 +449,12 @@ TEST_F(ThreeSlots, StressEveryOperationAtOnceWithSessionsDying) {
       });
     }
     for (int i = 0; i < 12 && running > 0; ++i) {
-      const unsigned long before = shim_->count("C_Sign");
-      eventually([&] { return running == 0 || shim_->count("C_Sign") > before + 5; });
+      const unsigned long before = sim_->count("C_Sign");
+      eventually([&] { return running == 0 || sim_->count("C_Sign") > before + 5; });
       if (i % 4 == 3)
-        shim_->kill_sessions(slot_id(static_cast<std::size_t>(i) / 4));
+        sim_->kill_sessions(slot_id(static_cast<std::size_t>(i) / 4));
       else
-        shim_->answer(i % 2 == 0 ? "C_Sign" : "C_Decrypt", CKR_SESSION_HANDLE_INVALID);
+        sim_->answer(i % 2 == 0 ? "C_Sign" : "C_Decrypt", CKR_SESSION_HANDLE_INVALID);
     }
   }
   EXPECT_EQ(wrong, 0) << first_error;

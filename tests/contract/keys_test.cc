@@ -91,10 +91,10 @@ TEST_F(Keys, TheConfigurationMayAllowSoftwareKeys) {
 
 TEST_F(Keys, AKeyOfOneSlotIsMadeInItsToken) {
   open();
-  shim_->reset_counts();
+  sim_->reset_counts();
   const std::string id = make_key_in(1, kEcdsa, "orders");
-  EXPECT_EQ(shim_->count("C_GenerateKeyPair", slot_id(1)), 1U);
-  EXPECT_EQ(shim_->count("C_CreateObject"), 0U);
+  EXPECT_EQ(sim_->count("C_GenerateKeyPair", slot_id(1)), 1U);
+  EXPECT_EQ(sim_->count("C_CreateObject"), 0U);
   const auto key = engine().find_key("id:" + id);
   ASSERT_TRUE(key.has_value()) << why(key);
   EXPECT_THAT(key->slots, ElementsAre("slot-1"));
@@ -191,12 +191,12 @@ TEST_F(Keys, AStaleHandleIsLookedUpAgain) {
   open();
   make_key(kEcdsa, "orders");
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("x")).has_value());
-  shim_->reset_counts();
-  shim_->answer("C_SignInit", CKR_KEY_HANDLE_INVALID);
+  sim_->reset_counts();
+  sim_->answer("C_SignInit", CKR_KEY_HANDLE_INVALID);
   const auto signature = sign("orders", bytes("x"));
   EXPECT_TRUE(signature.has_value()) << why(signature);
-  EXPECT_EQ(shim_->count("C_SignInit"), 2U);
-  EXPECT_EQ(shim_->count("C_FindObjectsInit"), 1U);
+  EXPECT_EQ(sim_->count("C_SignInit"), 2U);
+  EXPECT_EQ(sim_->count("C_FindObjectsInit"), 1U);
 }
 
 TEST_F(Keys, ListsOfOneSlotShowItsKeysOnly) {
@@ -214,12 +214,12 @@ TEST_F(Keys, ListsOfOneSlotShowItsKeysOnly) {
 TEST_F(Keys, RandomBytesComeFromATokenAndDiffer) {
   open();
   Bytes first(64), second(64);
-  shim_->reset_counts();
+  sim_->reset_counts();
   ASSERT_TRUE(engine().random(first).has_value());
   ASSERT_TRUE(engine().random(second, {.deadline = {}, .slot = "slot-1"}).has_value());
   EXPECT_NE(first, second);
-  EXPECT_EQ(shim_->count("C_GenerateRandom"), 2U);
-  EXPECT_GE(shim_->count("C_GenerateRandom", slot_id(1)), 1U);
+  EXPECT_EQ(sim_->count("C_GenerateRandom"), 2U);
+  EXPECT_GE(sim_->count("C_GenerateRandom", slot_id(1)), 1U);
 }
 
 // Not made under load, too: SoftHSM 2.6.1 fails to create objects now and then while other sessions use keys.
@@ -254,7 +254,7 @@ class KeysOverThree : public ThreeSlots {
 protected:
   // slot-1 is gone and known to be.
   void take_slot_down() {
-    shim_->answer_for_slot(slot_id(1), "*", CKR_TOKEN_NOT_PRESENT, 0);
+    sim_->answer_for_slot(slot_id(1), "*", CKR_TOKEN_NOT_PRESENT, 0);
     Bytes byte(1);
     EXPECT_FALSE(
         engine().random(byte, {.deadline = Deadline::after(std::chrono::milliseconds(200)), .slot = "slot-1"}));
@@ -310,7 +310,7 @@ TEST_F(KeysOverThree, ARefusalOfTheSecondSlotRemovesTheFirstOnesKey) {
   const std::string before = picture();
   // Two objects per EC key: the private half and the public half of slot-1 are refused in turn.
   for (const unsigned long skip : {0UL, 1UL}) {
-    shim_->answer_for_slot(slot_id(1), "C_CreateObject", CKR_DEVICE_MEMORY, 1, skip);
+    sim_->answer_for_slot(slot_id(1), "C_CreateObject", CKR_DEVICE_MEMORY, 1, skip);
     const Error error = error_of(engine().generate(request_for(kEcdsa, "orders")));
     EXPECT_EQ(error.rv, CKR_DEVICE_MEMORY);
     EXPECT_EQ(error.slot, "slot-1");
@@ -326,8 +326,8 @@ TEST_F(KeysOverThree, ARefusalOfTheSecondSlotRemovesTheFirstOnesKey) {
 
 TEST_F(KeysOverThree, WhatCannotBeRemovedIsNamed) {
   open();
-  shim_->answer_for_slot(slot_id(1), "C_CreateObject", CKR_DEVICE_MEMORY);
-  shim_->answer_for_slot(slot_id(0), "C_DestroyObject", CKR_ACTION_PROHIBITED);
+  sim_->answer_for_slot(slot_id(1), "C_CreateObject", CKR_DEVICE_MEMORY);
+  sim_->answer_for_slot(slot_id(0), "C_DestroyObject", CKR_ACTION_PROHIBITED);
   const Error error = error_of(engine().generate(request_for(kGcm, "box")));
   EXPECT_THAT(error.text(), HasSubstr("REMAINS in slot slot-0"));
   const auto left = engine().list_keys("box");
@@ -338,12 +338,12 @@ TEST_F(KeysOverThree, WhatCannotBeRemovedIsNamed) {
 
 TEST_F(KeysOverThree, GeneratingIsNeverRepeated) {
   open();
-  shim_->reset_counts();
-  shim_->answer("C_GenerateKeyPair", CKR_DEVICE_ERROR);
+  sim_->reset_counts();
+  sim_->answer("C_GenerateKeyPair", CKR_DEVICE_ERROR);
   GenerateRequest request = request_for(kEcdsa, "orders", false);
   request.placement = only("slot-0");
   EXPECT_EQ(error_of(engine().generate(request)).rv, CKR_DEVICE_ERROR);
-  EXPECT_EQ(shim_->count("C_GenerateKeyPair"), 1U);
+  EXPECT_EQ(sim_->count("C_GenerateKeyPair"), 1U);
 }
 
 // --- replicas that differ ---

@@ -10,7 +10,7 @@
 
 #include "slots/pkcs11.h"
 #include "slots/session.h"
-#include "tests/slots/shim_token.h"
+#include "tests/slots/sim_token.h"
 
 namespace hsmux {
 namespace {
@@ -20,7 +20,7 @@ using testing::HasSubstr;
 // Each test loads files of its own: a process has one module per file.
 class Modules : public testing::Test {
 protected:
-  std::string new_shim() const { return ShimControl::copy_into(tokens_.folder(), HSMUX_TEST_SHIM); }
+  std::string new_copy() const { return SimControl::copy_into(tokens_.folder(), HSMUX_TEST_SIMHSM); }
   static ModuleOptions options(const std::string& path) {
     ModuleOptions result;
     result.name = "vendor";
@@ -44,7 +44,7 @@ protected:
     return *module;
   }
 
-  TokenFolder tokens_{1, HSMUX_TEST_SHIM};
+  TokenFolder tokens_{1, HSMUX_TEST_SIMHSM};
 };
 
 TEST_F(Modules, AMissingFileIsNamed) {
@@ -76,15 +76,15 @@ TEST_F(Modules, AFolderIsNoModule) { EXPECT_EQ(error_of(options(tokens_.folder()
 TEST_F(Modules, AnEmptyPathIsAnError) { EXPECT_EQ(error_of(options("")).kind, ErrorKind::kModule); }
 
 TEST_F(Modules, ARequiredFunctionThatIsNullIsNamed) {
-  const Variable null("HSMUX_SHIM_NULL", "C_FindObjects");
-  const Error error = error_of(options(new_shim()));
+  const Variable null("HSMUX_SIM_NULL", "C_FindObjects");
+  const Error error = error_of(options(new_copy()));
   EXPECT_EQ(error.kind, ErrorKind::kModule);
   EXPECT_THAT(error.text(), HasSubstr("C_FindObjects is missing"));
 }
 
 TEST_F(Modules, AnOptionalFunctionThatIsNullIsAnErrorOnlyOfItsUse) {
-  const std::string path = new_shim();
-  const Variable null("HSMUX_SHIM_NULL", "C_GenerateRandom");
+  const std::string path = new_copy();
+  const Variable null("HSMUX_SIM_NULL", "C_GenerateRandom");
   const auto module = loaded(options(path));
   ASSERT_NE(module, nullptr);
   Result<Session> session =
@@ -99,8 +99,8 @@ TEST_F(Modules, AnOptionalFunctionThatIsNullIsAnErrorOnlyOfItsUse) {
 }
 
 TEST_F(Modules, AnOperationThatIsNullIsNotBegun) {
-  const std::string path = new_shim();
-  const Variable null("HSMUX_SHIM_NULL", "C_Sign");
+  const std::string path = new_copy();
+  const Variable null("HSMUX_SIM_NULL", "C_Sign");
   const auto module = loaded(options(path));
   ASSERT_NE(module, nullptr);
   Result<Session> session =
@@ -111,41 +111,41 @@ TEST_F(Modules, AnOperationThatIsNullIsNotBegun) {
   ASSERT_FALSE(signature.has_value());
   EXPECT_EQ(signature.error().kind, ErrorKind::kUnsupported);
   EXPECT_THAT(signature.error().text(), HasSubstr("C_Sign"));
-  EXPECT_EQ(ShimControl(path).count("C_SignInit"), 0U);
+  EXPECT_EQ(SimControl(path).count("C_SignInit"), 0U);
 }
 
 TEST_F(Modules, TheInterfaceOfVersionThreeIsUsedWhereItIs) {
-  const Variable interface("HSMUX_SHIM_INTERFACE", "v3");
-  const auto module = loaded(options(new_shim()));
+  const Variable interface("HSMUX_SIM_INTERFACE", "v3");
+  const auto module = loaded(options(new_copy()));
   ASSERT_NE(module, nullptr);
   EXPECT_EQ(module->functions().version.major, 3);
 }
 
 TEST_F(Modules, AnInterfaceWithoutAListFallsBackToTheFunctionList) {
-  const Variable interface("HSMUX_SHIM_INTERFACE", "null");
-  const auto module = loaded(options(new_shim()));
+  const Variable interface("HSMUX_SIM_INTERFACE", "null");
+  const auto module = loaded(options(new_copy()));
   ASSERT_NE(module, nullptr);
   EXPECT_EQ(module->functions().version.major, 2);
 }
 
 TEST_F(Modules, ARefusedInterfaceFallsBackToTheFunctionList) {
-  const Variable interface("HSMUX_SHIM_INTERFACE", "none");
-  const auto module = loaded(options(new_shim()));
+  const Variable interface("HSMUX_SIM_INTERFACE", "none");
+  const auto module = loaded(options(new_copy()));
   ASSERT_NE(module, nullptr);
   EXPECT_EQ(module->functions().version.major, 2);
 }
 
 TEST_F(Modules, AModuleThatSomebodyInitialisedBeforeIsAccepted) {
-  const Variable init("HSMUX_SHIM_INIT", "already");
-  const auto module = loaded(options(new_shim()));
+  const Variable init("HSMUX_SIM_INIT", "already");
+  const auto module = loaded(options(new_copy()));
   ASSERT_NE(module, nullptr);
   EXPECT_FALSE(module->initialised_by_us());
   EXPECT_TRUE(module->slots_with_token().has_value());
 }
 
 TEST_F(Modules, AModuleThatCannotLockIsRefused) {
-  const Variable init("HSMUX_SHIM_INIT", "cant_lock");
-  const Error error = error_of(options(new_shim()));
+  const Variable init("HSMUX_SIM_INIT", "cant_lock");
+  const Error error = error_of(options(new_copy()));
   EXPECT_EQ(error.kind, ErrorKind::kModule);
   EXPECT_EQ(error.call, Call::kInitialize);
   EXPECT_EQ(error.rv, CKR_CANT_LOCK);
@@ -153,8 +153,8 @@ TEST_F(Modules, AModuleThatCannotLockIsRefused) {
 }
 
 TEST_F(Modules, InitArgumentsReachTheModule) {
-  const Variable reserved("HSMUX_SHIM_RESERVED", "tokens=/var/hsm");
-  ModuleOptions wanted = options(new_shim());
+  const Variable reserved("HSMUX_SIM_RESERVED", "tokens=/var/hsm");
+  ModuleOptions wanted = options(new_copy());
   EXPECT_EQ(error_of(wanted).rv, CKR_ARGUMENTS_BAD);
   wanted.init_args = "tokens=/var/hsm"; // a load that failed may be put right
   EXPECT_NE(loaded(wanted), nullptr);
@@ -162,7 +162,7 @@ TEST_F(Modules, InitArgumentsReachTheModule) {
 
 TEST_F(Modules, AVariableThatDiffersIsNamedAndNotChanged) {
   const Variable variable("HSMUX_TEST_VARIABLE", "old");
-  ModuleOptions wanted = options(new_shim());
+  ModuleOptions wanted = options(new_copy());
   wanted.environment = {{"HSMUX_TEST_VARIABLE", "new"}};
   const Error error = error_of(wanted);
   EXPECT_EQ(error.kind, ErrorKind::kInvalidConfig);
@@ -171,14 +171,14 @@ TEST_F(Modules, AVariableThatDiffersIsNamedAndNotChanged) {
 }
 
 TEST_F(Modules, AVariableThatIsNotSetIsNamed) {
-  ModuleOptions wanted = options(new_shim());
+  ModuleOptions wanted = options(new_copy());
   wanted.environment = {{"HSMUX_TEST_UNSET", "x"}};
   EXPECT_THAT(error_of(wanted).text(), HasSubstr("HSMUX_TEST_UNSET"));
 }
 
 TEST_F(Modules, AProgramOfItsOwnHasTheEnvironmentSet) {
   const Variable variable("HSMUX_TEST_VARIABLE", "old");
-  ModuleOptions wanted = options(new_shim());
+  ModuleOptions wanted = options(new_copy());
   wanted.environment = {{"HSMUX_TEST_VARIABLE", "new"}};
   wanted.set_environment = true;
   EXPECT_NE(loaded(wanted), nullptr);
@@ -186,19 +186,19 @@ TEST_F(Modules, AProgramOfItsOwnHasTheEnvironmentSet) {
 }
 
 TEST_F(Modules, OneFileIsOneModuleWhateverItsName) {
-  const std::string path = new_shim();
+  const std::string path = new_copy();
   const std::string link = tokens_.folder() + "/link.so";
   std::filesystem::create_symlink(path, link);
   const auto module = loaded(options(path));
   EXPECT_EQ(module, loaded(options(path)));
   EXPECT_EQ(module, loaded(options(link)));
-  EXPECT_EQ(ShimControl(path).count("C_Initialize"), 1U);
+  EXPECT_EQ(SimControl(path).count("C_Initialize"), 1U);
 }
 
-TEST_F(Modules, TwoFilesAreTwoModules) { EXPECT_NE(loaded(options(new_shim())), loaded(options(new_shim()))); }
+TEST_F(Modules, TwoFilesAreTwoModules) { EXPECT_NE(loaded(options(new_copy())), loaded(options(new_copy()))); }
 
 TEST_F(Modules, AnotherEnvironmentForALoadedModuleIsAnError) {
-  ModuleOptions wanted = options(new_shim());
+  ModuleOptions wanted = options(new_copy());
   EXPECT_NE(loaded(wanted), nullptr);
   wanted.environment = {{"HSMUX_TEST_VARIABLE", "x"}};
   wanted.set_environment = true;
@@ -208,35 +208,35 @@ TEST_F(Modules, AnotherEnvironmentForALoadedModuleIsAnError) {
 }
 
 TEST_F(Modules, OtherInitArgumentsForALoadedModuleAreAnError) {
-  ModuleOptions wanted = options(new_shim());
+  ModuleOptions wanted = options(new_copy());
   EXPECT_NE(loaded(wanted), nullptr);
   wanted.init_args = "other";
   EXPECT_EQ(error_of(wanted).kind, ErrorKind::kInvalidConfig);
 }
 
 TEST_F(Modules, AModuleThatHangsIsAnErrorInTimeAndWorksOnceItComesBack) {
-  const std::string path = new_shim();
-  const ShimControl shim(path);
+  const std::string path = new_copy();
+  const SimControl simhsm(path);
   ModuleOptions wanted = options(path);
   wanted.init_timeout = std::chrono::milliseconds(50);
   {
-    const Variable init("HSMUX_SHIM_INIT", "hang");
+    const Variable init("HSMUX_SIM_INIT", "hang");
     const TimePoint start = MonotonicClock::now();
     const Error error = error_of(wanted);
     EXPECT_LT(MonotonicClock::now() - start, std::chrono::seconds(10));
     EXPECT_EQ(error.kind, ErrorKind::kModule);
     EXPECT_TRUE(error.retryable());
     EXPECT_THAT(error.text(), HasSubstr("50 ms"));
-    ASSERT_TRUE(shim.wait_hung(1));
+    ASSERT_TRUE(simhsm.wait_hung(1));
   }
-  shim.release();
+  simhsm.release();
   wanted.init_timeout = std::chrono::seconds(30);
   EXPECT_NE(loaded(wanted), nullptr);
-  EXPECT_EQ(shim.count("C_Initialize"), 1U);
+  EXPECT_EQ(simhsm.count("C_Initialize"), 1U);
 }
 
 TEST_F(Modules, WhatTheModuleSaysOfItselfIsReadOnce) {
-  const auto module = loaded(options(new_shim()));
+  const auto module = loaded(options(new_copy()));
   ASSERT_NE(module, nullptr);
   EXPECT_FALSE(module->info().manufacturer.empty());
   EXPECT_NE(module->info().manufacturer.back(), ' ');
@@ -244,10 +244,10 @@ TEST_F(Modules, WhatTheModuleSaysOfItselfIsReadOnce) {
 }
 
 TEST_F(Modules, AListOfSlotsThatGrowsMeanwhileIsAskedForAgain) {
-  const std::string path = new_shim();
+  const std::string path = new_copy();
   const auto module = loaded(options(path));
   ASSERT_NE(module, nullptr);
-  ShimControl(path).answer("C_GetSlotList", CKR_BUFFER_TOO_SMALL, 1, 1);
+  SimControl(path).answer("C_GetSlotList", CKR_BUFFER_TOO_SMALL, 1, 1);
   const auto slots = module->slots_with_token();
   ASSERT_TRUE(slots.has_value()) << slots.error().text();
   EXPECT_THAT(*slots, testing::Contains(tokens_.slot_id(0)));
@@ -263,22 +263,22 @@ int in_child(const std::function<int()>& body) {
 }
 
 TEST_F(Modules, AForkedChildIsRefusedWithoutAnyCall) {
-  const std::string path = new_shim();
-  const ShimControl shim(path);
+  const std::string path = new_copy();
+  const SimControl simhsm(path);
   const auto module = loaded(options(path));
   ASSERT_NE(module, nullptr);
   Result<Session> session =
       Session::open(module, tokens_.slot_id(0), std::make_shared<const std::string>("hsm-a"), true);
   ASSERT_TRUE(session.has_value());
   EXPECT_FALSE(module->forked());
-  shim.reset_counts();
+  simhsm.reset_counts();
   EXPECT_EQ(in_child([&] {
               if (!module->forked()) return 1;
               const auto state = session->state();
               if (state || state.error().kind != ErrorKind::kForked) return 2;
               const auto again = Module::load(options(path));
               if (again || again.error().kind != ErrorKind::kForked) return 3;
-              return shim.total() == 0 ? 42 : 4;
+              return simhsm.total() == 0 ? 42 : 4;
             }),
             42);
   EXPECT_FALSE(module->forked());

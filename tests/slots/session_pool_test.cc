@@ -7,7 +7,7 @@
 
 #include "slots/pkcs11.h"
 #include "tests/random_seed.h"
-#include "tests/slots/shim_token.h"
+#include "tests/slots/sim_token.h"
 
 namespace hsmux {
 namespace {
@@ -17,7 +17,7 @@ constexpr CallStatus kBadData{Call::kSign, CKR_DATA_LEN_RANGE};
 constexpr CallStatus kBroken{Call::kSign, CKR_DEVICE_ERROR};
 constexpr CallStatus kDead{Call::kSign, CKR_SESSION_HANDLE_INVALID};
 
-class SessionPools : public ShimToken {
+class SessionPools : public SimToken {
 protected:
   SessionPools() {
     pool_.begin_epoch(1, false);
@@ -124,13 +124,13 @@ TEST_F(SessionPools, TheSessionUsedLastIsLentFirst) {
 TEST_F(SessionPools, ADeadSessionNeverComesBackAndItsHandleIsNotClosed) {
   pool_.add(open(), 1);
   Lease lease = acquire();
-  shim_.kill_sessions(slot_id());
-  shim_.reset_counts();
+  sim_.kill_sessions(slot_id());
+  sim_.reset_counts();
   pool_.finish(std::move(lease), kDead);
   expect_stats(0, 0, 1);
   EXPECT_FALSE(pool_.try_acquire().has_value());
   EXPECT_EQ(pool_.take_discarded().size(), 1U);
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U);
 }
 
 TEST_F(SessionPools, ABrokenSessionNeverComesBack) {
@@ -243,11 +243,11 @@ TEST_F(SessionPools, ALeaseTellsTheEpochOfItsSession) {
 TEST_F(SessionPools, DiscardedSessionsAreClosedOutsideOfThePool) {
   pool_.add(open(), 1);
   pool_.add(open(), 1);
-  shim_.reset_counts();
+  sim_.reset_counts();
   pool_.begin_epoch(2, false);
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U);
   pool_.take_discarded();
-  EXPECT_EQ(shim_.count("C_CloseSession"), 2U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 2U);
   EXPECT_TRUE(pool_.take_discarded().empty());
 }
 
@@ -255,21 +255,21 @@ TEST_F(SessionPools, AbandonedSessionsAreForgottenAndNotClosed) {
   pool_.add(open(), 1);
   pool_.add(open(), 1);
   Lease lease = acquire();
-  shim_.kill_sessions(slot_id());
-  shim_.reset_counts();
+  sim_.kill_sessions(slot_id());
+  sim_.reset_counts();
   pool_.begin_epoch(2, true);
   pool_.finish(std::move(lease), kBroken);
   EXPECT_EQ(pool_.take_discarded().size(), 2U);
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U);
 }
 
 TEST_F(SessionPools, SessionsOpenedAfterAnAbandonedEpochAreClosedAgain) {
   pool_.begin_epoch(2, true);
   pool_.add(open(), 2);
-  shim_.reset_counts();
+  sim_.reset_counts();
   pool_.finish(acquire(), kBroken);
   pool_.take_discarded();
-  EXPECT_EQ(shim_.count("C_CloseSession"), 1U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 1U);
 }
 
 TEST_F(SessionPools, ALearntLimitIsWhatIsOpen) {
@@ -331,14 +331,14 @@ TEST_F(SessionPools, AClosedPoolLendsNothingAndTakesNothingBack) {
 TEST_F(SessionPools, ASuspectSessionIsDiscardedThoughTheCallSucceeded) {
   pool_.add(open(), 1);
   Lease lease = acquire();
-  shim_.answer("C_FindObjectsFinal", CKR_GENERAL_ERROR);
+  sim_.answer("C_FindObjectsFinal", CKR_GENERAL_ERROR);
   EXPECT_FALSE(lease->find(Template()).has_value());
   ASSERT_TRUE(lease->suspect());
   pool_.finish(std::move(lease), kFine);
   expect_stats(0, 0, 1);
 }
 
-// The shim notes a violation when two threads are in one session at once.
+// The simhsm notes a violation when two threads are in one session at once.
 TEST_F(SessionPools, StressNoSessionIsEverLentTwice) {
   constexpr int kThreads = 6, kRounds = 2000;
   SessionPool pool(0, 3);

@@ -5,7 +5,7 @@
 
 #include "slots/key_handles.h"
 #include "slots/pkcs11.h"
-#include "tests/slots/shim_token.h"
+#include "tests/slots/sim_token.h"
 
 namespace hsmux {
 namespace {
@@ -15,7 +15,7 @@ using testing::HasSubstr;
 constexpr std::array<std::uint8_t, 10> kP256{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
 const Mechanism kEcdsa{.type = CKM_ECDSA};
 
-class Sessions : public ShimToken {
+class Sessions : public SimToken {
 protected:
   static Template public_half() {
     Template list;
@@ -44,18 +44,18 @@ protected:
 
 TEST_F(Sessions, AnOperationIsOneInitAndOneCall) {
   const ObjectHandle key = make_key();
-  shim_.reset_counts();
+  sim_.reset_counts();
   const auto size = session_.sign(kEcdsa, key, digest_, out_);
   ASSERT_TRUE(size.has_value()) << size.error().text();
   EXPECT_EQ(*size, 64U);
-  EXPECT_EQ(shim_.count("C_SignInit"), 1U);
-  EXPECT_EQ(shim_.count("C_Sign"), 1U);
-  EXPECT_EQ(shim_.total(), 2U);
+  EXPECT_EQ(sim_.count("C_SignInit"), 1U);
+  EXPECT_EQ(sim_.count("C_Sign"), 1U);
+  EXPECT_EQ(sim_.total(), 2U);
 }
 
 TEST_F(Sessions, AnErrorNamesCallCodeAndSlot) {
   const ObjectHandle key = make_key();
-  shim_.answer("C_Sign", CKR_DEVICE_ERROR);
+  sim_.answer("C_Sign", CKR_DEVICE_ERROR);
   const auto signature = session_.sign(kEcdsa, key, digest_, out_);
   ASSERT_FALSE(signature.has_value());
   EXPECT_EQ(signature.error().call, Call::kSign);
@@ -64,16 +64,16 @@ TEST_F(Sessions, AnErrorNamesCallCodeAndSlot) {
 }
 
 TEST_F(Sessions, AFailedInitIsNotFollowedByTheOperation) {
-  shim_.reset_counts();
+  sim_.reset_counts();
   const auto signature = session_.sign(kEcdsa, 0xdead, digest_, out_);
   ASSERT_FALSE(signature.has_value());
   EXPECT_EQ(signature.error().call, Call::kSignInit);
-  EXPECT_EQ(shim_.count("C_Sign"), 0U);
+  EXPECT_EQ(sim_.count("C_Sign"), 0U);
 }
 
 TEST_F(Sessions, AModuleThatLiesAboutALengthIsNamedAndTheSessionSuspect) {
   const ObjectHandle key = make_key();
-  shim_.overlong("C_Sign");
+  sim_.overlong("C_Sign");
   const auto signature = session_.sign(kEcdsa, key, digest_, out_);
   ASSERT_FALSE(signature.has_value());
   EXPECT_EQ(signature.error().kind, ErrorKind::kDevice);
@@ -84,7 +84,7 @@ TEST_F(Sessions, AModuleThatLiesAboutALengthIsNamedAndTheSessionSuspect) {
 
 TEST_F(Sessions, TheSuspicionMovesWithTheSession) {
   const ObjectHandle key = make_key();
-  shim_.overlong("C_Sign");
+  sim_.overlong("C_Sign");
   EXPECT_FALSE(session_.sign(kEcdsa, key, digest_, out_).has_value());
   const Session moved = std::move(session_);
   EXPECT_TRUE(moved.suspect());
@@ -115,12 +115,12 @@ TEST_F(Sessions, ASearchOfMoreThanOneBatchFindsAll) {
 }
 
 TEST_F(Sessions, ASearchThatFailsIsEnded) {
-  shim_.answer("C_FindObjects", CKR_DEVICE_ERROR);
-  shim_.reset_counts();
+  sim_.answer("C_FindObjects", CKR_DEVICE_ERROR);
+  sim_.reset_counts();
   const auto found = session_.find(Template());
   ASSERT_FALSE(found.has_value());
   EXPECT_EQ(found.error().call, Call::kFindObjects);
-  EXPECT_EQ(shim_.count("C_FindObjectsFinal"), 1U);
+  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 1U);
   EXPECT_FALSE(session_.suspect());
   EXPECT_TRUE(session_.find(Template()).has_value());
 }
@@ -147,36 +147,36 @@ TEST_F(Sessions, AttributesOfAnObjectThatIsGoneAreAnError) {
 }
 
 TEST_F(Sessions, ASessionIsClosedExactlyOnce) {
-  shim_.reset_counts();
+  sim_.reset_counts();
   {
     Session first = open();
     const Session second = std::move(first);
-    EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+    EXPECT_EQ(sim_.count("C_CloseSession"), 0U);
   }
-  EXPECT_EQ(shim_.count("C_CloseSession"), 1U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 1U);
 }
 
 TEST_F(Sessions, AnAssignedSessionIsClosedExactlyOnce) {
-  shim_.reset_counts();
+  sim_.reset_counts();
   {
     Session first = open(), second = open();
     first = std::move(second);
   }
-  EXPECT_EQ(shim_.count("C_CloseSession"), 2U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 2U);
 }
 
 TEST_F(Sessions, AnAbandonedSessionIsNotClosed) {
-  shim_.reset_counts();
+  sim_.reset_counts();
   {
     Session session = open();
-    shim_.kill_sessions(slot_id());
+    sim_.kill_sessions(slot_id());
     session.abandon();
   }
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U);
 }
 
 TEST_F(Sessions, AnInvalidHandleFromOpenSessionIsAnError) {
-  shim_.answer("C_OpenSession", CKR_OK); // CKR_OK without doing anything
+  sim_.answer("C_OpenSession", CKR_OK); // CKR_OK without doing anything
   const auto session = Session::open(module_, slot_id(), slot_name_, true);
   ASSERT_FALSE(session.has_value());
   EXPECT_EQ(session.error().kind, ErrorKind::kDevice);
@@ -186,7 +186,7 @@ TEST_F(Sessions, AnInvalidHandleFromOpenSessionIsAnError) {
 TEST_F(Sessions, LoginOfATokenThatIsLoggedInIsSuccess) {
   Session other = open();
   EXPECT_TRUE(other.login(tokens_.pin(0)).has_value());
-  EXPECT_EQ(shim_.logins(slot_id()), 2U);
+  EXPECT_EQ(sim_.logins(slot_id()), 2U);
 }
 
 TEST_F(Sessions, StateTellsLoginAndAccess) {
@@ -199,7 +199,7 @@ TEST_F(Sessions, RandomBytesComeFromTheToken) {
   ASSERT_TRUE(session_.random(first).has_value());
   ASSERT_TRUE(session_.random(second).has_value());
   EXPECT_NE(first, second);
-  EXPECT_EQ(shim_.count("C_GenerateRandom"), 2U);
+  EXPECT_EQ(sim_.count("C_GenerateRandom"), 2U);
 }
 
 } // namespace

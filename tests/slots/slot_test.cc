@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "slots/pkcs11.h"
-#include "tests/slots/shim_token.h"
+#include "tests/slots/sim_token.h"
 
 namespace hsmux {
 namespace {
@@ -20,10 +20,10 @@ constexpr CallStatus kFine{Call::kSign, CKR_OK};
 constexpr CallStatus kDead{Call::kSign, CKR_SESSION_HANDLE_INVALID};
 const Bytes kKeyId{'s', 'l', 'o', 't', ' ', 't', 'e', 's', 't'};
 
-class Slots : public ShimToken {
+class Slots : public SimToken {
 protected:
   ~Slots() override {
-    shim_.reset();
+    sim_.reset();
     slots_.clear();
     // What a test made in a token that is not ours alone.
     Session session = open_logged_in();
@@ -104,8 +104,8 @@ TEST_F(Slots, AnOpenSlotIsLoggedInAndHasItsMinimumOfSessions) {
   Slot& slot = open_slot(wanted);
   EXPECT_TRUE(slot.ready());
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 3; }));
-  EXPECT_EQ(shim_.open_sessions(slot_id()), 4U); // and the anchor
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.open_sessions(slot_id()), 4U); // and the anchor
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
   Lease lease = lease_of(slot);
   EXPECT_EQ(lease->state(), static_cast<unsigned long>(CKS_RW_USER_FUNCTIONS));
   slot.finish(std::move(lease), kFine);
@@ -118,7 +118,7 @@ TEST_F(Slots, SeveralSlotsOfOneTokenLogInOnce) {
     for (auto& slot : opened) threads.emplace_back([&] { slot = try_open(options()); });
   }
   for (auto& slot : opened) EXPECT_TRUE(slot.has_value()) << slot.error().text();
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
 }
 
 TEST_F(Slots, AWrongPinIsTriedOnceInAProcess) {
@@ -144,28 +144,28 @@ TEST_F(Slots, AWrongPinIsTriedOnceInAProcess) {
   }
   // Also with the right PIN: an operator must say that it was put right.
   EXPECT_EQ(open_error(options()).kind, ErrorKind::kCredentials);
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
   EXPECT_EQ(count(EventKind::kPinLatched), 1);
   unlatch(open_slot(options(), false).token());
 }
 
 TEST_F(Slots, LoginsThatFailWithoutAClearReasonAreNotRepeatedForEver) {
-  shim_.answer("C_Login", CKR_FUNCTION_FAILED, 0);
+  sim_.answer("C_Login", CKR_FUNCTION_FAILED, 0);
   Slot& slot = open_slot(options(), false);
   EXPECT_TRUE(eventually([&] { return slot.stats().state == SlotState::kLatched; }));
-  EXPECT_EQ(shim_.logins(slot_id()), 2U);
+  EXPECT_EQ(sim_.logins(slot_id()), 2U);
   EXPECT_EQ(slot.stats().last_error->kind, ErrorKind::kCredentials);
   EXPECT_THAT(slot.stats().last_error->text(), HasSubstr("may be a wrong PIN"));
-  shim_.clear_answers();
+  sim_.clear_answers();
   slot.unlatch();
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
 }
 
 TEST_F(Slots, ALoginThatFailsForAFaultOfTheHsmIsTriedUntilItWorks) {
-  shim_.answer("C_Login", CKR_DEVICE_ERROR, 4);
+  sim_.answer("C_Login", CKR_DEVICE_ERROR, 4);
   Slot& slot = open_slot(options(), false);
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
-  EXPECT_EQ(shim_.logins(slot_id()), 5U);
+  EXPECT_EQ(sim_.logins(slot_id()), 5U);
 }
 
 TEST_F(Slots, AfterUnlatchingTheRightPinWorksAlsoThoughTheTokenCounts) {
@@ -184,7 +184,7 @@ TEST_F(Slots, AfterUnlatchingTheRightPinWorksAlsoThoughTheTokenCounts) {
   slot.unlatch();
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
   EXPECT_FALSE(latched(slot.token()));
-  EXPECT_EQ(shim_.logins(slot_id()), 2U);
+  EXPECT_EQ(sim_.logins(slot_id()), 2U);
 }
 
 TEST_F(Slots, ASlotThatLatchesTellsThoseWhoWait) {
@@ -197,27 +197,27 @@ TEST_F(Slots, ASlotThatLatchesTellsThoseWhoWait) {
 }
 
 TEST_F(Slots, CountLowIsWithheldUnlessTheSettingAllowsIt) {
-  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
+  sim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
   const Error error = open_error(options());
   EXPECT_EQ(error.kind, ErrorKind::kCredentials);
   EXPECT_THAT(error.text(), HasSubstr("allow_pin_count_low"));
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
 
   SlotOptions wanted = options();
   wanted.allow_pin_count_low = true;
   open_slot(wanted);
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
 }
 
 TEST_F(Slots, AWithheldLoginLatchesNothing) {
-  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
+  sim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW);
   EXPECT_EQ(open_error(options()).kind, ErrorKind::kCredentials);
-  shim_.set_token_flags(slot_id(), 0);
+  sim_.set_token_flags(slot_id(), 0);
   open_slot();
 }
 
 TEST_F(Slots, TheLastTryIsNeverUsed) {
-  shim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY);
+  sim_.set_token_flags(slot_id(), CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY);
   SlotOptions wanted = options();
   wanted.allow_pin_count_low = true;
   const Error error = open_error(wanted);
@@ -227,29 +227,29 @@ TEST_F(Slots, TheLastTryIsNeverUsed) {
   freed_ = 0;
   slot.unlatch(); // an operator's word does not help against this flag
   EXPECT_TRUE(eventually([&] { return freed_ > 0 && slot.stats().state == SlotState::kLatched; }));
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
 }
 
 TEST_F(Slots, ALockedPinIsNamedAndNeverTried) {
-  shim_.set_token_flags(slot_id(), CKF_USER_PIN_LOCKED);
+  sim_.set_token_flags(slot_id(), CKF_USER_PIN_LOCKED);
   const Error error = open_error(options());
   EXPECT_EQ(error.kind, ErrorKind::kCredentials);
   EXPECT_THAT(error.text(), HasSubstr("locked"));
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
 }
 
 TEST_F(Slots, AlreadyLoggedInIsSuccess) {
-  shim_.answer("C_Login", CKR_USER_ALREADY_LOGGED_IN);
+  sim_.answer("C_Login", CKR_USER_ALREADY_LOGGED_IN);
   EXPECT_TRUE(open_slot().ready());
 }
 
 TEST_F(Slots, ATokenThatIsLoggedInNeedsNoPin) {
   Session before = open_logged_in();
-  shim_.reset_counts();
+  sim_.reset_counts();
   SlotOptions wanted = options();
   wanted.pin = PinFromFile{"/nonexistent/pin"};
   EXPECT_TRUE(open_slot(wanted).ready());
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
 }
 
 TEST_F(Slots, APinThatCannotBeReadIsNamedAndNothingIsTried) {
@@ -258,14 +258,14 @@ TEST_F(Slots, APinThatCannotBeReadIsNamedAndNothingIsTried) {
   const Error error = open_error(wanted);
   EXPECT_EQ(error.kind, ErrorKind::kCredentials);
   EXPECT_THAT(error.text(), HasSubstr("/nonexistent/pin"));
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
 }
 
 TEST_F(Slots, WithoutAPinNobodyLogsIn) {
   SlotOptions wanted = options();
   wanted.pin.reset();
   Slot& slot = open_slot(wanted);
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
   Lease lease = lease_of(slot);
   slot.finish(std::move(lease), kFine);
 }
@@ -280,7 +280,7 @@ TEST_F(Slots, ATokenThatIsNotThereIsNamedWithThoseThatAre) {
 }
 
 TEST_F(Slots, ASlotWhoseTokenComesLaterConnectsByItself) {
-  shim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_TOKEN_NOT_PRESENT, 3);
+  sim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_TOKEN_NOT_PRESENT, 3);
   Slot& slot = open_slot(options(), false);
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
 }
@@ -293,7 +293,7 @@ TEST_F(Slots, TheAnchorIsNeverLent) {
   Slot& slot = open_slot(wanted);
   Lease lease = lease_of(slot);
   EXPECT_FALSE(slot.try_acquire().has_value());
-  EXPECT_EQ(shim_.open_sessions(slot_id()), 2U);
+  EXPECT_EQ(sim_.open_sessions(slot_id()), 2U);
   slot.finish(std::move(lease), kFine);
 }
 
@@ -310,7 +310,7 @@ TEST_F(Slots, SessionsAreOpenedOnDemandUpToTheMaximum) {
 }
 
 TEST_F(Slots, ATokenWithoutMoreSessionsLowersTheTargetAndIsNoFault) {
-  shim_.set_sessions_max(3);
+  sim_.set_sessions_max(3);
   Slot& slot = open_slot();
   std::vector<Lease> leases;
   leases.push_back(lease_of(slot));
@@ -329,7 +329,7 @@ TEST_F(Slots, AFailedOpenIsTriedAgainWithoutAnotherRequest) {
   SlotOptions wanted = options();
   wanted.sessions_min = 0;
   Slot& slot = open_slot(wanted);
-  shim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_HOST_MEMORY, 2);
+  sim_.answer_for_slot(slot_id(), "C_OpenSession", CKR_HOST_MEMORY, 2);
   EXPECT_FALSE(slot.try_acquire().has_value());
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
   EXPECT_EQ(count(EventKind::kSessionOpenFailed), 2);
@@ -338,33 +338,33 @@ TEST_F(Slots, AFailedOpenIsTriedAgainWithoutAnotherRequest) {
 TEST_F(Slots, ABrokenSessionIsClosedAndReplacedAndTheSlotLivesOn) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  shim_.reset_counts();
+  sim_.reset_counts();
   slot.finish(std::move(lease), {Call::kSign, CKR_DEVICE_ERROR});
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
   lease_of(slot); // dropped
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
   EXPECT_EQ(slot.stats().sessions.discarded, 2U);
   EXPECT_EQ(slot.epoch(), 1U);
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
-  EXPECT_TRUE(eventually([&] { return shim_.count("C_CloseSession") == 2; }));
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
+  EXPECT_TRUE(eventually([&] { return sim_.count("C_CloseSession") == 2; }));
 }
 
 TEST_F(Slots, ALostSessionIsReplacedWhileTheAnchorLives) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  shim_.reset_counts();
+  sim_.reset_counts();
   slot.finish(std::move(lease), kDead);
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
   EXPECT_EQ(slot.epoch(), 1U);
-  EXPECT_EQ(shim_.logins(slot_id()), 0U);
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U); // its handle may be another session's by now
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U); // its handle may be another session's by now
 }
 
 TEST_F(Slots, FailuresInARowProbeTheSlotAndAHealthyOneStays) {
   Slot& slot = open_slot();
-  shim_.reset_counts();
+  sim_.reset_counts();
   for (int i = 0; i < 5; ++i) slot.finish(lease_of(slot), {Call::kSign, CKR_DEVICE_ERROR});
-  EXPECT_TRUE(eventually([&] { return shim_.count("C_GetSessionInfo") > 0; }));
+  EXPECT_TRUE(eventually([&] { return sim_.count("C_GetSessionInfo") > 0; }));
   EXPECT_TRUE(eventually([&] { return slot.stats().sessions.idle == 1; }));
   EXPECT_EQ(slot.epoch(), 1U);
 }
@@ -387,12 +387,12 @@ TEST_F(Slots, DataErrorsInAnyNumberChangeNothing) {
 TEST_F(Slots, AllSessionsKilledIsANewEpochWithANewLogin) {
   Slot& slot = open_slot();
   Lease first = lease_of(slot), second = lease_of(slot);
-  shim_.kill_sessions(slot_id());
-  shim_.reset_counts();
+  sim_.kill_sessions(slot_id());
+  sim_.reset_counts();
   slot.finish(std::move(first), kDead);
   EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
-  EXPECT_EQ(shim_.count("C_CloseSession"), 0U); // the token closed them; the handles may be others' by now
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.count("C_CloseSession"), 0U); // the token closed them; the handles may be others' by now
 
   slot.finish(std::move(second), kDead); // late, of the old epoch: no second loss
   Lease lease = lease_of(slot);
@@ -407,7 +407,7 @@ TEST_F(Slots, AllSessionsKilledIsANewEpochWithANewLogin) {
 TEST_F(Slots, AGoodLeaseOfAnOldEpochDoesNotComeBack) {
   Slot& slot = open_slot();
   Lease first = lease_of(slot), second = lease_of(slot);
-  shim_.kill_sessions(slot_id());
+  sim_.kill_sessions(slot_id());
   slot.finish(std::move(first), kDead);
   EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
   slot.finish(std::move(second), kFine);
@@ -421,11 +421,11 @@ TEST_F(Slots, AGoodLeaseOfAnOldEpochDoesNotComeBack) {
 TEST_F(Slots, SomebodysLogoutIsANewEpochWithANewLogin) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  ASSERT_EQ(shim_.logout(slot_id()), CKR_OK);
-  shim_.reset_counts();
+  ASSERT_EQ(sim_.logout(slot_id()), CKR_OK);
+  sim_.reset_counts();
   slot.finish(std::move(lease), {Call::kSignInit, CKR_USER_NOT_LOGGED_IN});
   EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
-  EXPECT_EQ(shim_.logins(slot_id()), 1U);
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
   Lease again = lease_of(slot);
   EXPECT_EQ(again->state(), static_cast<unsigned long>(CKS_RW_USER_FUNCTIONS));
   slot.finish(std::move(again), kFine);
@@ -442,11 +442,11 @@ TEST_F(Slots, AnUnjustifiedAlarmEndsNoEpoch) {
 TEST_F(Slots, ARemovedTokenIsLostAndComesBack) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  shim_.answer_for_slot(slot_id(), "*", CKR_DEVICE_REMOVED, 0);
+  sim_.answer_for_slot(slot_id(), "*", CKR_DEVICE_REMOVED, 0);
   slot.finish(std::move(lease), {Call::kSign, CKR_DEVICE_REMOVED});
   EXPECT_TRUE(eventually([&] { return !slot.ready(); }));
   EXPECT_FALSE(slot.try_acquire().has_value());
-  shim_.clear_answers();
+  sim_.clear_answers();
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
   EXPECT_GE(slot.epoch(), 2U);
   slot.finish(lease_of(slot), kFine);
@@ -458,12 +458,12 @@ TEST_F(Slots, AKeyHandleIsFoundOnce) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
   const ObjectHandle made = make_key(lease);
-  shim_.reset_counts();
+  sim_.reset_counts();
   for (int i = 0; i < 5; ++i) EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
-  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 1U);
+  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
   slot.forget_key(ObjectClass::kSecretKey, kKeyId);
   EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
-  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 2U);
+  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 2U);
   EXPECT_EQ(count(EventKind::kKeyFind), 2);
   slot.finish(std::move(lease), kFine);
 }
@@ -473,13 +473,13 @@ TEST_F(Slots, AKeyHandleOfAnOldEpochIsFoundAgain) {
   Lease lease = lease_of(slot);
   make_key(lease);
   EXPECT_TRUE(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId).has_value());
-  shim_.kill_sessions(slot_id());
+  sim_.kill_sessions(slot_id());
   slot.finish(std::move(lease), kDead);
   EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
-  shim_.reset_counts();
+  sim_.reset_counts();
   Lease next = lease_of(slot);
   EXPECT_TRUE(slot.key_handle(next, ObjectClass::kSecretKey, kKeyId).has_value());
-  EXPECT_EQ(shim_.count("C_FindObjectsInit"), 1U);
+  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
   slot.finish(std::move(next), kFine);
 }
 
@@ -516,7 +516,7 @@ TEST_F(Slots, AClosedSlotLendsNothingAndClosesItsSessions) {
   EXPECT_FALSE(slot.try_acquire().has_value());
   EXPECT_FALSE(slot.ready());
   EXPECT_EQ(slot.stats().state, SlotState::kClosed);
-  EXPECT_EQ(shim_.open_sessions(slot_id()), 0U);
+  EXPECT_EQ(sim_.open_sessions(slot_id()), 0U);
   EXPECT_TRUE(slot.close(Deadline::after(seconds(10))));
 }
 
@@ -524,22 +524,22 @@ TEST_F(Slots, ClosingIsBoundedWhenTheModuleHangs) {
   SlotOptions wanted = options();
   wanted.sessions_min = 0;
   Slot& slot = open_slot(wanted);
-  shim_.hang("C_OpenSession", slot_id());
+  sim_.hang("C_OpenSession", slot_id());
   EXPECT_FALSE(slot.try_acquire().has_value());
-  ASSERT_TRUE(shim_.wait_hung(1));
+  ASSERT_TRUE(sim_.wait_hung(1));
   const TimePoint start = MonotonicClock::now();
   EXPECT_FALSE(slot.close(Deadline::after(milliseconds(50))));
   EXPECT_LT(MonotonicClock::now() - start, seconds(10));
-  shim_.release();
+  sim_.release();
   EXPECT_TRUE(slot.close(Deadline::after(seconds(10))));
 }
 
 TEST_F(Slots, ConnectingIsBoundedWhenTheModuleHangs) {
-  shim_.hang("C_OpenSession", slot_id());
+  sim_.hang("C_OpenSession", slot_id());
   // The slot that was given up tells of capacity as it closes. The call goes on then: no thread is left behind to run
   // beside the end of the process.
   const auto slot =
-      Slot::open(options(), module_, {}, [this] { shim_.release(); }, Deadline::after(milliseconds(50)), true);
+      Slot::open(options(), module_, {}, [this] { sim_.release(); }, Deadline::after(milliseconds(50)), true);
   ASSERT_FALSE(slot.has_value());
   EXPECT_EQ(slot.error().kind, ErrorKind::kTimeout);
   EXPECT_EQ(slot.error().slot, "hsm-a");

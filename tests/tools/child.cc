@@ -29,7 +29,7 @@ std::vector<std::string> environment_of(const Surroundings& around) {
     const std::size_t equals = text.find('=');
     if (equals != std::string::npos) variables[text.substr(0, equals)] = text.substr(equals + 1);
   }
-  for (const char* name : {"HSMUX_CONFIG", "SOFTHSM2_CONF"}) variables.erase(name);
+  for (const char* name : {"HSMUX_CONFIG", "SOFTHSM2_CONF", "HSMUX_SIM_CONFIG"}) variables.erase(name);
   for (const auto& [name, value] : around.environment) variables[name] = value;
   std::vector<std::string> lines;
   for (const auto& [name, value] : variables) lines.push_back(name + "=" + value);

@@ -47,10 +47,10 @@ TEST_F(Tokens, AreTestedOneByOneWhenASlotIsNamed) {
 TEST_F(Tokens, FailTheSelfTestBehindAModuleThatMakesNoKeys) {
   std::string text = read_file(config());
   const std::string module = json::parse(run({"slots", "--json"}).out).at("slots").at(0).at("module").at("path");
-  text.replace(text.find(module), module.size(), HSMUX_TEST_SHIM);
-  const std::string through_shim = folder.write("tokens/shim.toml", text);
+  text.replace(text.find(module), module.size(), HSMUX_TEST_SIMHSM);
+  const std::string through_shim = folder.write("tokens/simhsm.toml", text);
   Surroundings around;
-  around.environment = {{"HSMUX_SHIM_MODULE", module}, {"HSMUX_SHIM_NULL", "C_GenerateKeyPair"}};
+  around.environment = {{"HSMUX_SIM_MODULE", module}, {"HSMUX_SIM_NULL", "C_GenerateKeyPair"}};
   const Ended ended = hsmux::run(folder, {HSMUX_PROGRAM, "--config", through_shim, "selftest", "--json"}, around);
   EXPECT_EQ(ended.code, 6) << ended.err;
   const json result = json::parse(ended.out);

@@ -1,4 +1,4 @@
-// One token behind the shim, for tests of single units of slots/: sessions of it, and a bounded wait for conditions
+// One token behind the simhsm, for tests of single units of slots/: sessions of it, and a bounded wait for conditions
 // that a slot's keeper thread brings about. One thread.
 #pragma once
 
@@ -11,7 +11,7 @@
 
 #include "slots/deadline.h"
 #include "slots/session.h"
-#include "tests/shim/shim.h"
+#include "tests/simhsm/control.h"
 #include "tests/token_folder.h"
 
 namespace hsmux {
@@ -40,12 +40,12 @@ private:
   std::string name_;
 };
 
-class ShimToken : public testing::Test {
+class SimToken : public testing::Test {
 protected:
-  ShimToken() {
-    shim_.reset();
-    Result<std::shared_ptr<Module>> module = Module::load({.name = "shim",
-                                                           .path = HSMUX_TEST_SHIM,
+  SimToken() {
+    sim_.reset();
+    Result<std::shared_ptr<Module>> module = Module::load({.name = "simhsm",
+                                                           .path = HSMUX_TEST_SIMHSM,
                                                            .environment = {},
                                                            .init_args = {},
                                                            .init_timeout = std::chrono::seconds(30),
@@ -55,11 +55,11 @@ protected:
     else
       module_ = *module;
   }
-  ~ShimToken() override {
+  ~SimToken() override {
     // Whatever a test found, this is what hsmux promises of every session: one thread at a time, no size query, no
     // logout.
-    EXPECT_EQ(shim_.violations(), 0U) << shim_.last_violation();
-    shim_.reset();
+    EXPECT_EQ(sim_.violations(), 0U) << sim_.last_violation();
+    sim_.reset();
   }
 
   [[nodiscard]] unsigned long slot_id() const { return tokens_.slot_id(0); }
@@ -79,8 +79,8 @@ protected:
     return session;
   }
 
-  TokenFolder tokens_{1, HSMUX_TEST_SHIM};
-  ShimControl shim_{HSMUX_TEST_SHIM};
+  TokenFolder tokens_{1, HSMUX_TEST_SIMHSM};
+  SimControl sim_{HSMUX_TEST_SIMHSM};
   std::shared_ptr<Module> module_;
   std::shared_ptr<const std::string> slot_name_ = std::make_shared<const std::string>("hsm-a");
 };

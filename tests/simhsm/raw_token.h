@@ -1,4 +1,4 @@
-// One logged-in session with a token, and the few raw PKCS#11 calls that the shim's own tests need. Keys are session
+// One logged-in session with a token, and the few raw PKCS#11 calls that the simhsm's own tests need. Keys are session
 // objects: nothing stays in the token. One thread.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "slots/pkcs11.h"
 #include "tests/token_folder.h"
 
-namespace hsmux::shim {
+namespace hsmux::sim {
 
 using Bytes = std::vector<CK_BYTE>;
 
@@ -77,9 +77,9 @@ public:
     CK_ULONG length = 0;
     Bytes buffer; // one byte more than `room`
   };
-  [[nodiscard]] Answer encrypt_block(CK_OBJECT_HANDLE key, CK_ULONG room = 16) const {
+  [[nodiscard]] Answer encrypt_block(CK_OBJECT_HANDLE key, CK_ULONG room = 16, CK_BYTE filled_with = 7) const {
     CK_MECHANISM mechanism{CKM_AES_ECB, nullptr, 0};
-    Bytes block(16, 7);
+    Bytes block(16, filled_with);
     Answer answer{CKR_OK, room, Bytes(room + 1, 0xEE)};
     answer.rv = functions_.C_EncryptInit(session_, &mechanism, key);
     if (answer.rv != CKR_OK) return answer;
@@ -106,7 +106,7 @@ private:
   CK_SESSION_HANDLE session_;
 };
 
-// The function list of the shim at `path`.
+// The function list of the simhsm at `path`.
 inline const CK_FUNCTION_LIST& functions_of(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   auto* get_list = reinterpret_cast<CK_C_GetFunctionList>(dlsym(library, "C_GetFunctionList"));
@@ -115,4 +115,4 @@ inline const CK_FUNCTION_LIST& functions_of(const std::string& path) {
   return *list;
 }
 
-} // namespace hsmux::shim
+} // namespace hsmux::sim

@@ -1,0 +1,297 @@
+// Each kind of fault is seen by a caller of PKCS#11: on the module that the simulator wraps, and on its own HSM.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "slots/disposition.h"
+#include "tests/simhsm/sim_faults.h"
+
+namespace hsmux::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using testing::HasSubstr;
+
+// --- faults of one call ---
+
+TEST_F(SimFaults, EveryCodeOfTheDispositionTableIsAnswered) {
+  const RawToken token(functions_, tokens_);
+  for (const Disposition& row : disposition_table()) {
+    if (!row.name.starts_with("CKR_") || row.rv == CKR_OK) continue;
+    fault("function = 'C_GenerateRandom'\naction = 'answer'\nrv = '" + std::string(row.name) + "'");
+    EXPECT_EQ(random_byte(token.session()), row.rv) << row.name;
+    EXPECT_EQ(random_byte(token.session()), CKR_OK) << row.name;
+  }
+}
+
+TEST_F(SimFaults, AVendorsCodeIsAnswered) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'answer'\nrv = 0x80000042");
+  EXPECT_EQ(random_byte(token.session()), 0x80000042U);
+}
+
+TEST_F(SimFaults, AnAnswerEndsTheOperationAsTheStandardWantsIt) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  sim_.answer("C_Encrypt", CKR_DEVICE_ERROR);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_DEVICE_ERROR);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OK); // Init would answer CKR_OPERATION_ACTIVE
+}
+
+TEST_F(SimFaults, BufferTooSmallLeavesTheOperationActive) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  sim_.answer("C_Encrypt", CKR_BUFFER_TOO_SMALL);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_BUFFER_TOO_SMALL);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OPERATION_ACTIVE);
+}
+
+TEST_F(SimFaults, ARefusedCallLeavesTheOperationActive) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  fault("function = 'C_Encrypt'\naction = 'refuse'\nrv = 'CKR_DEVICE_ERROR'");
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_DEVICE_ERROR);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OPERATION_ACTIVE);
+  EXPECT_EQ(sim_.violations("operation-active"), 1U);
+}
+
+TEST_F(SimFaults, ALostReplyLeavesWhatWasDone) {
+  const RawToken token(functions_, tokens_);
+  const auto aes_keys = [&] {
+    CK_OBJECT_CLASS secret = CKO_SECRET_KEY;
+    CK_ATTRIBUTE wanted{CKA_CLASS, &secret, sizeof secret};
+    std::array<CK_OBJECT_HANDLE, 8> found{};
+    CK_ULONG count = 0;
+    EXPECT_EQ(functions_.C_FindObjectsInit(token.session(), &wanted, 1), CKR_OK);
+    EXPECT_EQ(functions_.C_FindObjects(token.session(), found.data(), found.size(), &count), CKR_OK);
+    EXPECT_EQ(functions_.C_FindObjectsFinal(token.session()), CKR_OK);
+    return count;
+  };
+  fault("function = 'C_GenerateKey'\naction = 'lose-reply'\nrv = 'CKR_DEVICE_ERROR'");
+  CK_ULONG bytes = 32;
+  CK_ATTRIBUTE length{CKA_VALUE_LEN, &bytes, sizeof bytes};
+  CK_MECHANISM mechanism{CKM_AES_KEY_GEN, nullptr, 0};
+  CK_OBJECT_HANDLE key = 0;
+  const CK_ULONG before = aes_keys();
+  EXPECT_EQ(functions_.C_GenerateKey(token.session(), &mechanism, &length, 1, &key), CKR_DEVICE_ERROR);
+  EXPECT_EQ(aes_keys(), before + 1);
+}
+
+TEST_F(SimFaults, AWrongOutputDiffersInOneBit) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  const Bytes right = token.encrypt_block(key).buffer;
+  fault("function = 'C_Encrypt'\naction = 'corrupt'");
+  const Bytes wrong = token.encrypt_block(key).buffer;
+  int bits = 0;
+  for (std::size_t i = 0; i < right.size(); ++i) bits += std::popcount(static_cast<unsigned>(right[i] ^ wrong[i]));
+  EXPECT_EQ(bits, 1);
+}
+
+TEST_F(SimFaults, AShortOutputLacksAByte) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  fault("function = 'C_Encrypt'\naction = 'short'");
+  EXPECT_EQ(token.encrypt_block(key).length, 15U);
+}
+
+TEST_F(SimFaults, AnOverLongOutputStaysWithinTheBuffer) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  fault("function = 'C_Encrypt'\naction = 'overlong'");
+  const RawToken::Answer answer = token.encrypt_block(key);
+  EXPECT_EQ(answer.length, 17U);
+  EXPECT_EQ(answer.buffer.back(), 0xEE); // behind the buffer
+}
+
+TEST_F(SimFaults, ADelayedCallTakesItsTime) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'delay'\ntime_us = 20_000");
+  const auto start = steady_clock::now();
+  EXPECT_EQ(random_byte(token.session()), CKR_OK);
+  EXPECT_GE(steady_clock::now() - start, milliseconds(20));
+}
+
+TEST_F(SimFaults, AHangEndsByItselfOrByRelease) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'hang'\ntime_us = 1000");
+  EXPECT_EQ(random_byte(token.session()), CKR_OK);
+  fault("function = 'C_GenerateRandom'\naction = 'hang'");
+  std::jthread caller([&] { EXPECT_EQ(random_byte(token.session()), CKR_OK); });
+  EXPECT_TRUE(sim_.wait_hung(1));
+  sim_.release();
+}
+
+TEST_F(SimFaults, ACrashIsOneOfTheProcess) {
+  const RawToken token(functions_, tokens_);
+  EXPECT_DEATH(
+      {
+        fault("function = 'C_GenerateRandom'\naction = 'crash'");
+        random_byte(token.session());
+      },
+      "");
+}
+
+// --- faults of a slot ---
+
+TEST_F(SimFaults, ARemovedTokenIsGoneUntilItComesBack) {
+  const RawToken token(functions_, tokens_);
+  const CK_ULONG before = slots_with_token();
+  sim_.play("remove-token", slot_);
+  EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID);
+  CK_TOKEN_INFO info{};
+  CK_SESSION_HANDLE session = 0;
+  EXPECT_EQ(functions_.C_GetTokenInfo(slot_, &info), CKR_TOKEN_NOT_PRESENT);
+  EXPECT_EQ(open(&session), CKR_TOKEN_NOT_PRESENT);
+  EXPECT_EQ(slots_with_token(), before - 1);
+  CK_SLOT_INFO slot{};
+  EXPECT_EQ(functions_.C_GetSlotInfo(slot_, &slot), CKR_OK);
+  EXPECT_EQ(slot.flags & CKF_TOKEN_PRESENT, 0U);
+
+  sim_.play("insert-token", slot_);
+  EXPECT_EQ(slots_with_token(), before);
+  EXPECT_EQ(open(&session), CKR_OK);
+  CK_STATE now = 0;
+  EXPECT_EQ(state(session, &now), CKR_OK);
+  EXPECT_EQ(now, CKS_RW_PUBLIC_SESSION); // logged out
+  functions_.C_CloseSession(session);
+}
+
+TEST_F(SimFaults, ATokenPulledForATimeComesBackByItself) {
+  sim_.play("remove-token", slot_, R"("time_us":1000)");
+  CK_SESSION_HANDLE session = 0;
+  CK_RV rv = CKR_TOKEN_NOT_PRESENT;
+  for (const auto start = steady_clock::now();
+       rv == CKR_TOKEN_NOT_PRESENT && steady_clock::now() - start < std::chrono::seconds(10);) {
+    rv = open(&session);
+  }
+  EXPECT_EQ(rv, CKR_OK);
+  functions_.C_CloseSession(session);
+}
+
+TEST_F(SimFaults, ACallThatIsInTheHsmWhenItsTokenIsPulledIsNotAnswered) {
+  const RawToken token(functions_, tokens_);
+  sim_.hang("C_GenerateRandom");
+  CK_RV rv = CKR_OK;
+  std::jthread caller([&] { rv = random_byte(token.session()); });
+  EXPECT_TRUE(sim_.wait_hung(1));
+  sim_.play("remove-token", slot_);
+  sim_.release();
+  caller.join();
+  EXPECT_EQ(rv, CKR_DEVICE_REMOVED);
+}
+
+TEST_F(SimFaults, ATokenCanComeBackUnderAnotherSlotId) {
+  sim_.play("remove-token", slot_);
+  sim_.play("insert-token", slot_, R"("slot_id":4711)");
+  CK_TOKEN_INFO info{};
+  EXPECT_EQ(functions_.C_GetTokenInfo(slot_, &info), CKR_SLOT_ID_INVALID);
+  EXPECT_EQ(functions_.C_GetTokenInfo(4711, &info), CKR_OK);
+  CK_SESSION_HANDLE session = 0;
+  EXPECT_EQ(functions_.C_OpenSession(4711, CKF_SERIAL_SESSION, nullptr, nullptr, &session), CKR_OK);
+  CK_SESSION_INFO session_info{};
+  EXPECT_EQ(functions_.C_GetSessionInfo(session, &session_info), CKR_OK);
+  EXPECT_EQ(session_info.slotID, 4711U);
+  functions_.C_CloseSession(session);
+  sim_.play("insert-token", 4711, R"("slot_id":)" + std::to_string(slot_));
+}
+
+TEST_F(SimFaults, LostSessionsAreInvalidAndTheLoginIsGone) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'lose-sessions'"); // by a call
+  EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID);
+  const CK_SESSION_HANDLE again = token.open();
+  CK_STATE now = 0;
+  EXPECT_EQ(state(again, &now), CKR_OK);
+  EXPECT_EQ(now, CKS_RW_PUBLIC_SESSION);
+  functions_.C_CloseSession(again);
+}
+
+TEST_F(SimFaults, ALostLoginLeavesTheSessions) {
+  const RawToken token(functions_, tokens_);
+  sim_.play("logout", slot_);
+  CK_STATE now = 0;
+  EXPECT_EQ(state(token.session(), &now), CKR_OK);
+  EXPECT_EQ(now, CKS_RW_PUBLIC_SESSION);
+}
+
+TEST_F(SimFaults, TimesCountFromWhenTheRowIsAdded) {
+  const RawToken token(functions_, tokens_);
+  fault("at_us = 3_600_000_000\naction = 'lose-sessions'");
+  fault("function = 'C_GenerateRandom'\nuntil_us = 3_600_000_000\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'");
+  EXPECT_EQ(random_byte(token.session()), CKR_DEVICE_ERROR);
+  EXPECT_EQ(state(token.session()), CKR_OK);
+}
+
+TEST_F(SimFaults, SlotFaultsComeByTimeAlone) {
+  const RawToken token(functions_, tokens_);
+  fault("slot = '" + tokens_.label(0) + "'\nat_us = 0\naction = 'lose-sessions'");
+  EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID);
+}
+
+struct PinCase {
+  const char* state;
+  CK_FLAGS set, cleared;
+  CK_RV login;
+};
+class SimPin : public SimFaults, public testing::WithParamInterface<PinCase> {};
+
+TEST_P(SimPin, StateIsInTheFlagsAndInTheAnswerOfTheLogin) {
+  const PinCase& pin = GetParam();
+  sim_.play("pin-state", slot_, std::string(R"("pin":")") + pin.state + '"');
+  EXPECT_EQ(token_info().flags & (pin.set | pin.cleared), pin.set);
+  CK_SESSION_HANDLE session = 0;
+  ASSERT_EQ(open(&session), CKR_OK);
+  EXPECT_EQ(log_in(session, tokens_.pin(0)), pin.login);
+  functions_.C_CloseSession(session);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SimPin,
+                         testing::Values(PinCase{"true", CKF_USER_PIN_INITIALIZED, CKF_USER_PIN_LOCKED, CKR_OK},
+                                         PinCase{"count-low", CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKR_OK},
+                                         PinCase{"final-try", CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED, CKR_OK},
+                                         PinCase{"locked", CKF_USER_PIN_LOCKED, 0, CKR_PIN_LOCKED},
+                                         PinCase{"expired", CKF_USER_PIN_TO_BE_CHANGED, 0, CKR_PIN_EXPIRED},
+                                         PinCase{"not-initialised", 0, CKF_USER_PIN_INITIALIZED,
+                                                 CKR_USER_PIN_NOT_INITIALIZED},
+                                         PinCase{"to-be-changed", CKF_USER_PIN_TO_BE_CHANGED, 0, CKR_OK}),
+                         [](const testing::TestParamInfo<PinCase>& test) {
+                           std::string name = test.param.state;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+// --- the script's log ---
+
+TEST_F(SimFaults, PlayedFaultsAreCounted) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'\ntimes = 2");
+  for (int i = 0; i < 3; ++i) random_byte(token.session());
+  EXPECT_THAT(sim_.request(R"({"command":"status"})"), HasSubstr(R"("faults_played":{"answer":2)"));
+}
+
+TEST_F(SimFaults, TheLogOfWhatWasPlayedIsAScript) {
+  const std::string config = tokens_.folder() + "/sim.toml", log = tokens_.folder() + "/played.toml";
+  std::ofstream(config) << "mode = 'own'\nlog = '" << log << "'\n[[token]]\nlabel = 'sim-0'\n[[fault]]\n"
+                        << "function = 'C_GetTokenInfo'\nevery = 3\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'\n";
+  setenv("HSMUX_SIM_CONFIG", config.c_str(), 1);
+  const CK_FUNCTION_LIST& copy = functions_of(SimControl::copy_into(tokens_.folder(), HSMUX_TEST_SIMHSM));
+  unsetenv("HSMUX_SIM_CONFIG");
+  ASSERT_EQ(copy.C_Initialize(nullptr), CKR_OK);
+  CK_TOKEN_INFO info{};
+  for (int i = 1; i <= 6; ++i) EXPECT_EQ(copy.C_GetTokenInfo(0, &info), i % 3 == 0 ? CKR_DEVICE_ERROR : CKR_OK);
+  std::stringstream text;
+  text << std::ifstream(log).rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr("action = 'answer'\nslot = 'sim-0'\nfunction = 'C_GetTokenInfo'\ncall = 3\n"
+                                    "rv = 'CKR_DEVICE_ERROR'\n"));
+  EXPECT_THAT(text.str(), HasSubstr("call = 6\n"));
+}
+
+} // namespace
+} // namespace hsmux::sim

@@ -1,0 +1,147 @@
+#include "tests/simhsm/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "slots/disposition.h"
+
+namespace hsmux::sim {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Settings read(const std::string& text, Settings base = {}, bool running = false) {
+  auto settings = read_settings(text, "sim.toml", std::move(base), running);
+  EXPECT_TRUE(settings.has_value()) << settings.error();
+  return settings.value_or(Settings{});
+}
+
+std::string error_of(const std::string& text, bool running = false) {
+  const auto settings = read_settings(text, "sim.toml", {}, running);
+  EXPECT_FALSE(settings.has_value()) << text;
+  return settings ? "" : settings.error();
+}
+
+TEST(SimSettings, NothingIsAWrappedModuleAsItIs) {
+  const Settings settings = read("");
+  EXPECT_FALSE(settings.own);
+  EXPECT_TRUE(settings.times.empty());
+  EXPECT_EQ(settings.limits.sessions_max, 0U);
+  EXPECT_EQ(settings.limits.sessions_reported.kind, ReportedSessions::Kind::kModule);
+}
+
+TEST(SimSettings, EverythingIsRead) {
+  const Settings settings = read(R"(
+mode = 'own'
+answers = 'canned'
+seed = 17
+strict = ['two-threads', 'pin-try']
+reuse_handles = true
+spare_slot = false
+control = '/tmp/x.sock'
+log = '/tmp/x.toml'
+[[token]]
+label = 'sim-0'
+user_pin = '4711'
+[limits]
+sessions_max = 16
+sessions_per = 'library'
+sessions_reported = 'infinite'
+session_idle_us = 1e6
+objects_max = 100
+[[hsm]]
+slot = 'sim-0'
+engines = 8
+round_trip_us = 300.5
+local = ['C_SignInit']
+throttle = { per_second = 1000, burst = 50, answer = 'CKR_DEVICE_MEMORY' }
+[[time]]
+function = 'C_Sign'
+mechanism = 'CKM_ECDSA'
+kind = 'heavy-tail'
+us = 1000
+slow_us = 50000
+sigma = 0.8
+[[fault]]
+slot = 3
+function = 'C_Sign'
+every = 100
+action = 'answer'
+rv = 0x80000001
+)");
+  EXPECT_TRUE(settings.own);
+  EXPECT_TRUE(settings.canned);
+  EXPECT_TRUE(settings.reuse_handles);
+  EXPECT_FALSE(settings.spare_slot);
+  EXPECT_EQ(settings.seed, 17U);
+  EXPECT_THAT(settings.strict, ElementsAre(Violation::kTwoThreads, Violation::kPinTry));
+  EXPECT_EQ(settings.control_path, "/tmp/x.sock");
+  ASSERT_EQ(settings.tokens.size(), 1U);
+  EXPECT_EQ(settings.tokens[0].user_pin, "4711");
+  EXPECT_TRUE(settings.limits.sessions_per_library);
+  EXPECT_EQ(settings.limits.sessions_reported.kind, ReportedSessions::Kind::kInfinite);
+  EXPECT_EQ(settings.limits.session_idle, seconds(1));
+  ASSERT_EQ(settings.hsms.size(), 1U);
+  EXPECT_EQ(settings.hsms[0].round_trip, Nanoseconds(300'500));
+  EXPECT_TRUE(settings.hsms[0].local.contains(Function::C_SignInit));
+  EXPECT_EQ(settings.hsms[0].throttle.answer, CKR_DEVICE_MEMORY);
+  ASSERT_EQ(settings.times.size(), 1U);
+  EXPECT_EQ(settings.times[0].mechanism, CKM_ECDSA);
+  EXPECT_EQ(settings.times[0].service.slow, milliseconds(50));
+  ASSERT_EQ(settings.faults.size(), 1U);
+  EXPECT_EQ(settings.faults[0].rv, 0x80000001U);
+  EXPECT_EQ(settings.faults[0].times, 0U); // "every" goes on
+  EXPECT_TRUE(selects(settings.faults[0].match.slot, 3, "any"));
+}
+
+TEST(SimSettings, WhatIsNotGivenStaysAsItWas) {
+  const Settings before = read("[limits]\nsessions_max = 5\n[[time]]\nus = 1");
+  const Settings after = read("[[hsm]]\nengines = 2\n[limits]\nsession_idle_us = 7", before, true);
+  EXPECT_EQ(after.limits.sessions_max, 5U);
+  EXPECT_EQ(after.limits.session_idle, microseconds(7));
+  EXPECT_EQ(after.times.size(), 1U);
+  EXPECT_EQ(after.hsms.size(), 1U);
+}
+
+TEST(SimSettings, EveryCodeOfTheDispositionTableCanBeAnswered) {
+  for (const Disposition& row : disposition_table()) {
+    if (!row.name.starts_with("CKR_")) continue; // the last row stands for all others
+    const Settings settings = read("[[fault]]\naction = 'answer'\nrv = '" + std::string(row.name) + "'");
+    ASSERT_EQ(settings.faults.size(), 1U);
+    EXPECT_EQ(settings.faults[0].rv, row.rv) << row.name;
+  }
+}
+
+TEST(SimSettings, MistakesAreToldWithTheirLineAndWhatIsAllowed) {
+  EXPECT_THAT(error_of("\nspeed = 3"), HasSubstr("sim.toml:2: speed: unknown key; allowed:"));
+  EXPECT_THAT(error_of("mode = 'fast'"), HasSubstr("'own', 'wrap'"));
+  EXPECT_THAT(error_of("[[hsm]]\nengines = 0"), HasSubstr("sim.toml:2: hsm.engines: 1 to 4096"));
+  EXPECT_THAT(error_of("[[time]]\nkind = 'slow'"), HasSubstr("constant, jitter, bimodal, heavy-tail, drifting"));
+  EXPECT_THAT(error_of("[[time]]\nkind = 'bimodal'\nus = 1"), HasSubstr("slow_us: is missing"));
+  EXPECT_THAT(error_of("[[time]]\nus = -1"), HasSubstr("time.us"));
+  EXPECT_THAT(error_of("[[time]]\nus = nan"), HasSubstr("time.us"));
+  EXPECT_THAT(error_of("[[time]]\nmechanism = 'CKM_NOTHING'"), HasSubstr("given as numbers"));
+  EXPECT_THAT(error_of("[[fault]]\nrv = 'CKR_DEVICE_ERROR'"), HasSubstr("fault.action: is missing"));
+  EXPECT_THAT(error_of("[[fault]]\naction = 'answer'"), HasSubstr("fault.rv"));
+  EXPECT_THAT(error_of("[[fault]]\naction = 'answer'\nrv = 'CKR_NOTHING'"), HasSubstr("docs/errors.md"));
+  EXPECT_THAT(error_of("[[fault]]\naction = 'delay'"), HasSubstr("time_us"));
+  EXPECT_THAT(error_of("[[fault]]\naction = 'crash'\nfunction = 'C_Nothing'"), HasSubstr("C_Nothing"));
+  EXPECT_THAT(error_of("[[token]]\nlabel = ''\n"), HasSubstr("token.label"));
+  EXPECT_THAT(error_of("answers = 'canned'"), HasSubstr("need mode = 'own'"));
+  EXPECT_THAT(error_of("strict = ['x']"), HasSubstr("two-threads"));
+  EXPECT_THAT(error_of("limits = 3"), HasSubstr("[limits] is wanted"));
+  EXPECT_THAT(error_of("[[hsm]"), HasSubstr("sim.toml:1:"));
+}
+
+TEST(SimSettings, WhatIsFixedAtTheStartIsRefusedWhileItRuns) {
+  for (const char* text : {"mode = 'own'", "module = 'x'", "control = 'x'", "log = 'x'", "spare_slot = true"}) {
+    EXPECT_THAT(error_of(text, true), HasSubstr("is fixed when the module is loaded")) << text;
+  }
+}
+
+} // namespace
+} // namespace hsmux::sim
