@@ -13,11 +13,15 @@
 namespace hsmux {
 namespace {
 
-// The digest that goes to the token, made before a session is taken.
+// The digest that goes to the token, made before a session is taken; empty where the token gets the whole message.
 class Digested {
 public:
   static Result<Digested> of(const AlgorithmSpec& spec, ByteView message, bool prehashed) {
     Digested result;
+    if (!spec.hash && prehashed) {
+      return fail(ErrorKind::kInvalidArgument,
+                  fmt::format("{} signs whole messages: give the message instead of its digest", spec.name));
+    }
     if (prehashed) {
       if (message.size() != hash_bytes(*spec.hash)) {
         return fail(ErrorKind::kInvalidArgument, fmt::format("a digest for {} has {} bytes, not {}", spec.name,
@@ -31,6 +35,7 @@ public:
       return fail(ErrorKind::kInvalidArgument, fmt::format("the message has {} bytes; {} takes at most {}",
                                                            message.size(), spec.name, spec.input_bytes_max));
     }
+    if (!spec.hash) return result;
     HSMUX_TRY(result.size_, digest(*spec.hash, message, result.bytes_));
     return result;
   }
@@ -83,7 +88,8 @@ std::size_t Engine::output_bytes_max(Algorithm algorithm, Operation operation, s
   case Operation::kSign: return signature_bytes_max(spec);
   case Operation::kDecrypt: return input_bytes;
   case Operation::kEncrypt:
-    return spec.key == KeyKind::kRsa ? spec.key_bits_max / 8 : envelope_bytes(kEnvelopeIdBytesMax, input_bytes);
+    return key_family(spec.key) == KeyFamily::kRsa ? spec.key_bits_max / 8
+                                                   : envelope_bytes(kEnvelopeIdBytesMax, input_bytes);
   }
   return 0;
 }
@@ -98,7 +104,7 @@ Result<std::size_t> Engine::sign(const SignRequest& request, std::span<std::uint
   HSMUX_TRY(const Digested digested, Digested::of(spec, request.message, request.prehashed));
   const SignInput input{.message = request.message, .digest = digested.view(), .has_message = !request.prehashed};
   const auto attempt = [&](const RecipeSpec& recipe, const Quirks&, Session& session, ObjectHandle handle) {
-    return run_sign(recipe, session, handle, input, out);
+    return run_sign(spec, recipe, session, handle, input, out);
   };
   return core_->runner.run({*target.key, spec, Operation::kSign, target.slots, deadline}, std::ref(attempt));
 }
@@ -111,7 +117,7 @@ Result<std::size_t> Engine::decrypt(const DecryptRequest& request, std::span<std
   HSMUX_TRY(const Core::Target target,
             core_->target(request.key, spec, Operation::kDecrypt, request.options, deadline));
   CipherInput input{.data = request.ciphertext, .aad = request.aad, .key_id = target.key->id, .modulus_bytes = 0};
-  if (spec.key == KeyKind::kRsa) {
+  if (key_family(spec.key) == KeyFamily::kRsa) {
     input.modulus_bytes = modulus_bytes(*target.key);
     if (request.ciphertext.size() != input.modulus_bytes) return fail(decrypt_failed());
     HSMUX_CHECK(check_room(plaintext_bytes_max(spec, input), out.size()));
@@ -142,7 +148,7 @@ Result<std::size_t> Engine::encrypt(const EncryptRequest& request, std::span<std
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   const AlgorithmSpec& spec = spec_of(request.algorithm);
-  if (spec.key == KeyKind::kRsa) {
+  if (key_family(spec.key) == KeyFamily::kRsa) {
     HSMUX_TRY(const Bytes spki, core_->public_half(request.key, &spec, request.options));
     HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
     HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), facts.bits / 8 - 66));
@@ -202,7 +208,7 @@ Status Engine::verify(const VerifyRequest& request) {
   }
   HSMUX_TRY(const Bytes spki, core_->public_half(request.key, &spec, request.options));
   HSMUX_TRY(const Digested digested, Digested::of(spec, request.message, request.prehashed));
-  return verify_ecdsa(spki, digested.view(), request.signature);
+  return verify_signature(spec, spki, request.message, digested.view(), request.signature);
 }
 
 Status Engine::random(std::span<std::uint8_t> out, const RequestOptions& options) {

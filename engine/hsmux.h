@@ -122,8 +122,8 @@ HSMUX_API hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engin
 HSMUX_API hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms);
 
 /* --- Cryptography --- */
-/* key: a label, "id:HEX" (CKA_ID), or an RFC 7512 URI. algorithm: "ecdsa-p256-sha256", "rsa-oaep-sha256",
- * "aes-256-gcm". slot: only this slot; NULL = any that holds the key. */
+/* key: a label, "id:HEX" (CKA_ID), or an RFC 7512 URI. algorithm: a name of docs/algorithms.md, such as
+ * "ecdsa-p256-sha256", "rsa-oaep-sha256", "aes-256-gcm". slot: only this slot; NULL = any that holds the key. */
 
 typedef struct hsmux_sign_request {
   size_t struct_size;

@@ -193,7 +193,8 @@ Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& fo
 
   // Replicas are used only once they were compared: a slot that cannot be asked now is left out.
   const bool secret = key->object_class == ObjectClass::kSecretKey;
-  if (secret && (std::has_single_bit(found.slots) || key->kind != KeyKind::kAes256)) return key;
+  const bool comparable = key->kind && key_family(*key->kind) == KeyFamily::kAes;
+  if (secret && (std::has_single_bit(found.slots) || !comparable)) return key;
   SecretComparison comparison;
   Status outcome;
   for_each_slot(found.slots, [&](std::size_t slot) {
@@ -232,7 +233,7 @@ Status KeyIndex::add_public_half(Key& key, std::size_t slot, Deadline deadline) 
 // The only way to compare keys that never leave their tokens: the first slot encrypts a random block, the others
 // decrypt it.
 Status KeyIndex::compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline) {
-  const AlgorithmSpec& spec = spec_of(Algorithm::kAes256Gcm);
+  const AlgorithmSpec& spec = spec_of(key.kind == KeyKind::kAes128 ? Algorithm::kAes128Gcm : Algorithm::kAes256Gcm);
   return group_.with_session_again(
       slot, deadline,
       [&](Lease& lease) -> Status {

@@ -26,7 +26,7 @@ Bytes message() {
 
 Error wrong(const char* what) { return make_error(ErrorKind::kDevice, what); }
 
-// The host's own AES-256-GCM. `tag` is written when encrypting and checked when decrypting.
+// The host's own AES-GCM. `tag` is written when encrypting and checked when decrypting.
 Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad, ByteView in,
                           std::span<std::uint8_t> tag) {
   const CipherContext context(EVP_CIPHER_CTX_new());
@@ -34,8 +34,8 @@ Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad,
   int size = 0;
   int last = 0;
   const auto length = [](ByteView bytes) { return static_cast<int>(bytes.size()); };
-  bool fine = context &&
-              EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), iv.data(), encrypt ? 1 : 0) == 1;
+  bool fine = context && EVP_CipherInit_ex(context.get(), key.size() == 16 ? EVP_aes_128_gcm() : EVP_aes_256_gcm(),
+                                           nullptr, key.data(), iv.data(), encrypt ? 1 : 0) == 1;
   fine = fine && EVP_CipherUpdate(context.get(), nullptr, &size, aad.data(), length(aad)) == 1;
   fine = fine && EVP_CipherUpdate(context.get(), out.data(), &size, in.data(), length(in)) == 1;
   if (!encrypt) fine = fine && EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1;

@@ -76,6 +76,20 @@ Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature) {
   return fail(ErrorKind::kSignatureInvalid, "the signature does not belong to this message and key");
 }
 
+Status verify_ed25519(ByteView spki, ByteView message, ByteView signature) {
+  HSMUX_TRY(const PublicKey key, parse(spki));
+  if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
+    return fail(ErrorKind::kInvalidArgument, "the public key is not an Ed25519 key");
+  }
+  const openssl::DigestContext context(EVP_MD_CTX_new());
+  const bool valid =
+      context && EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+      EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
+  ERR_clear_error();
+  if (valid) return {};
+  return fail(ErrorKind::kSignatureInvalid, "the signature does not belong to this message and key");
+}
+
 Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext) {
   HSMUX_TRY(const PublicKey key, parse(spki));
   if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) {

@@ -22,6 +22,8 @@ Status random_bytes(std::span<std::uint8_t> out);
 // `der_signature` over `digest` by the EC key `spki` (DER SubjectPublicKeyInfo). kSignatureInvalid when it does not
 // verify, kInvalidArgument when the key is malformed or not an EC key, or when the digest has not 1 to 64 bytes.
 Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature);
+// A 64-byte Ed25519 signature over the whole message (RFC 8032, 5.1.7) by the key `spki` (RFC 8410). Errors as above.
+Status verify_ed25519(ByteView spki, ByteView message, ByteView signature);
 // RSAES-OAEP with SHA-256 for hash and MGF1 and an empty label (RFC 8017, 7.1).
 // kInvalidArgument when the key is not a usable RSA key or the plaintext does not fit (at most modulus bytes - 66).
 Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext);

@@ -1,5 +1,5 @@
-// Known answers: FIPS 180-4 examples for the digests, RFC 6979 A.2.5 for ECDSA P-256 with SHA-256 ("sample"), and for
-// OAEP a block of 96 bytes made without OpenSSL ("sample", seed 00 to 1f).
+// Known answers: FIPS 180-4 examples for the digests, RFC 6979 A.2.5 for ECDSA P-256 with SHA-256 ("sample"), RFC
+// 8032 7.1 (test 2) for Ed25519, and for OAEP a block of 96 bytes made without OpenSSL ("sample", seed 00 to 1f).
 #include "mechanisms/ecdsa_der.h"
 #include "mechanisms/host_crypto.h"
 #include "mechanisms/oaep.h"
@@ -22,6 +22,10 @@ constexpr std::string_view kOaepBlock = "00cd9492b3897bdbfe35cea8c81d1e1abdd2c69
                                         "079344c47fca4af717407eda5bbc04e0a2927ac9d4fc20ea3f18c681d71e31c2"
                                         "d104a6950a06d3e3308ad7d3606ef810eb124e3943404ca746a05f30aacf1b0d";
 
+constexpr std::string_view kEdPoint = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+constexpr std::string_view kEdSignature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+                                          "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+
 Error broken(std::string what) {
   return make_error(ErrorKind::kInternal, "this host's OpenSSL gives a wrong answer: " + std::move(what));
 }
@@ -33,6 +37,16 @@ Status check_digest(Hash hash, std::string_view expected) {
   HSMUX_TRY(const std::size_t size, digest(hash, bytes("abc"), out));
   if (to_hex(std::span(out).first(size)) == expected) return {};
   return fail(broken("digest"));
+}
+
+Status check_ed25519() {
+  HSMUX_TRY(const Bytes point, from_hex(kEdPoint));
+  HSMUX_TRY(const Bytes spki, ed25519_spki(point));
+  HSMUX_TRY(Bytes signature, from_hex(kEdSignature));
+  if (!verify_ed25519(spki, bytes("\x72"), signature)) return fail(broken("a valid Ed25519 signature is refused"));
+  signature[0] ^= 1;
+  if (verify_ed25519(spki, bytes("\x72"), signature)) return fail(broken("an invalid Ed25519 signature is accepted"));
+  return {};
 }
 
 Status check_oaep() {
@@ -64,6 +78,7 @@ Status host_crypto_self_test() {
   if (!verify_ecdsa(spki, hashed, der)) return fail(broken("a valid ECDSA signature is refused"));
   hashed[0] ^= 1;
   if (verify_ecdsa(spki, hashed, der)) return fail(broken("an invalid ECDSA signature is accepted"));
+  HSMUX_CHECK(check_ed25519());
   return check_oaep();
 }
 

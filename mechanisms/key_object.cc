@@ -51,24 +51,25 @@ void read_kind(const Values& values, KeyObject& key) {
   if (!type) {
     key.kind_text = "unknown";
   } else if (*type == CKK_EC && values[kParams]) {
-    const Result<Curve> curve = curve_from_params(*values[kParams]);
-    if (curve && *curve == Curve::kP256) {
-      key.kind = KeyKind::kEcP256;
-      key.bits = 256;
-    }
+    if (const Result<Curve> curve = curve_from_params(*values[kParams])) key.kind = kind_of(*curve);
     key.kind_text = "ec, another curve";
+  } else if (*type == CKK_EC_EDWARDS && values[kParams]) {
+    if (is_ed25519_params(*values[kParams])) key.kind = KeyKind::kEd25519;
+    key.kind_text = "edwards, another curve";
   } else if (*type == CKK_RSA) {
     key.kind = KeyKind::kRsa;
     if (values[kModulus]) key.bits = modulus_bits(*values[kModulus]);
   } else if (*type == CKK_AES) {
     const auto bytes = values[kValueLength] ? as_number(*values[kValueLength]) : std::nullopt;
     key.bits = static_cast<std::uint32_t>(8 * std::min(bytes.value_or(0), 64UL));
-    if (key.bits == 256) key.kind = KeyKind::kAes256;
+    key.kind = aes_kind(key.bits);
     key.kind_text = fmt::format("aes-{}", key.bits);
   } else {
     key.kind_text = fmt::format("CKK {:#x}", *type);
   }
-  if (key.kind) key.kind_text = key_kind_name(*key.kind);
+  if (!key.kind) return;
+  key.kind_text = key_kind_name(*key.kind);
+  if (key_kind_bits(*key.kind) != 0) key.bits = key_kind_bits(*key.kind);
 }
 
 std::string printable(const Bytes& label) {
@@ -115,12 +116,16 @@ Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass ob
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key) {
   constexpr auto kParts = std::to_array<unsigned long>({CKA_EC_PARAMS, CKA_EC_POINT, CKA_MODULUS, CKA_PUBLIC_EXPONENT});
   HSMUX_TRY(const Values values, session.attributes(public_key.handle, kParts));
-  if (public_key.kind == KeyKind::kEcP256 && values[0] && values[1]) {
-    HSMUX_TRY(const Curve curve, curve_from_params(*values[0]));
-    HSMUX_TRY(const Bytes point, ec_point_from_attribute(curve, *values[1]));
-    return ec_spki(curve, point);
+  const std::optional<KeyFamily> family = public_key.kind ? std::optional(key_family(*public_key.kind)) : std::nullopt;
+  if (family == KeyFamily::kEc && values[1]) {
+    HSMUX_TRY(const Bytes point, ec_point_from_attribute(curve_of(*public_key.kind), *values[1]));
+    return ec_spki(curve_of(*public_key.kind), point);
   }
-  if (public_key.kind == KeyKind::kRsa && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
+  if (family == KeyFamily::kEdwards && values[1]) {
+    HSMUX_TRY(const Bytes point, ed25519_point_from_attribute(*values[1]));
+    return ed25519_spki(point);
+  }
+  if (family == KeyFamily::kRsa && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
   return fail(ErrorKind::kUnsupported, fmt::format("the public key of kind {} cannot be read", public_key.kind_text));
 }
 

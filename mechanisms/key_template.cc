@@ -1,5 +1,6 @@
 #include "mechanisms/key_template.h"
 
+#include <algorithm>
 #include <array>
 
 #include "mechanisms/spki.h"
@@ -57,19 +58,49 @@ Result<MadeKey> create_pair(Session& session, const Template& private_list, cons
   return MadeKey{private_key, *public_key};
 }
 
+// DER OCTET STRING, short form: points are < 128.
+Bytes octet_string(ByteView point) {
+  Bytes wrapped(2 + point.size());
+  wrapped[0] = 0x04;
+  wrapped[1] = static_cast<std::uint8_t>(point.size());
+  std::ranges::copy(point, wrapped.begin() + 2);
+  return wrapped;
+}
+
+// The OID first; tokens that know RFC 8032's name only refuse it, in ways of their own.
+Result<MadeKey> generate_ed25519_pair(Session& session, const KeyRequest& request) {
+  const auto generate = [&](ByteView params) {
+    Template public_list = public_template(request);
+    public_list.bytes(CKA_EC_PARAMS, params);
+    return generate_pair(session, CKM_EC_EDWARDS_KEY_PAIR_GEN, public_list, private_template(request));
+  };
+  Result<MadeKey> made = generate(ed25519_params_oid());
+  if (made || made.error().retryable()) return made;
+  Result<MadeKey> by_name = generate(ed25519_params_name());
+  return by_name ? by_name : made; // the first error is the one about the standard's form
+}
+
 struct Importer {
   Session& session;
   const KeyRequest& request;
 
   Result<MadeKey> operator()(const EcPrivateParts& key) const {
-    Bytes wrapped{0x04, static_cast<std::uint8_t>(key.point.size())}; // DER OCTET STRING, short form: points are < 128
-    wrapped.insert(wrapped.end(), key.point.begin(), key.point.end());
     Template private_list = private_template(request);
     private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC);
     private_list.bytes(CKA_EC_PARAMS, ec_params(key.curve)).bytes(CKA_VALUE, key.value.view());
     Template public_list = public_template(request);
     public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC);
-    public_list.bytes(CKA_EC_PARAMS, ec_params(key.curve)).bytes(CKA_EC_POINT, wrapped);
+    public_list.bytes(CKA_EC_PARAMS, ec_params(key.curve)).bytes(CKA_EC_POINT, octet_string(key.point));
+    return create_pair(session, private_list, public_list);
+  }
+
+  Result<MadeKey> operator()(const EdPrivateParts& key) const {
+    Template private_list = private_template(request);
+    private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
+    private_list.bytes(CKA_EC_PARAMS, ed25519_params_oid()).bytes(CKA_VALUE, key.value.view());
+    Template public_list = public_template(request);
+    public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
+    public_list.bytes(CKA_EC_PARAMS, ed25519_params_oid()).bytes(CKA_EC_POINT, octet_string(key.point));
     return create_pair(session, private_list, public_list);
   }
 
@@ -98,18 +129,19 @@ struct Importer {
 } // namespace
 
 Result<MadeKey> generate_in_token(Session& session, const KeyRequest& request) {
-  switch (request.spec->key) {
-  case KeyKind::kEcP256: {
+  switch (key_family(request.spec->key)) {
+  case KeyFamily::kEc: {
     Template public_list = public_template(request);
-    public_list.bytes(CKA_EC_PARAMS, ec_params(Curve::kP256));
+    public_list.bytes(CKA_EC_PARAMS, ec_params(curve_of(request.spec->key)));
     return generate_pair(session, CKM_EC_KEY_PAIR_GEN, public_list, private_template(request));
   }
-  case KeyKind::kRsa: {
+  case KeyFamily::kEdwards: return generate_ed25519_pair(session, request);
+  case KeyFamily::kRsa: {
     Template public_list = public_template(request);
     public_list.number(CKA_MODULUS_BITS, request.bits).bytes(CKA_PUBLIC_EXPONENT, kExponent65537);
     return generate_pair(session, CKM_RSA_PKCS_KEY_PAIR_GEN, public_list, private_template(request));
   }
-  case KeyKind::kAes256: {
+  case KeyFamily::kAes: {
     Template list = secret_template(request);
     list.number(CKA_VALUE_LEN, request.bits / 8);
     HSMUX_TRY(const ObjectHandle handle, session.generate_key({CKM_AES_KEY_GEN, nullptr, 0}, list));
@@ -124,10 +156,11 @@ Result<MadeKey> import_into_token(Session& session, const KeyRequest& request, c
 }
 
 Result<SoftwareKey> make_software_key(const AlgorithmSpec& spec, std::uint32_t bits) {
-  switch (spec.key) {
-  case KeyKind::kEcP256: return generate_ec(Curve::kP256);
-  case KeyKind::kRsa: return generate_rsa(bits);
-  case KeyKind::kAes256: return generate_aes(bits / 8);
+  switch (key_family(spec.key)) {
+  case KeyFamily::kEc: return generate_ec(curve_of(spec.key));
+  case KeyFamily::kEdwards: return generate_ed25519();
+  case KeyFamily::kRsa: return generate_rsa(bits);
+  case KeyFamily::kAes: return generate_aes(bits / 8);
   }
   return fail(ErrorKind::kInternal, "a kind of key without a way to make it");
 }

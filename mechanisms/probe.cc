@@ -72,12 +72,9 @@ Status try_round_trip(const AlgorithmSpec& spec, const RecipeSpec& recipe, const
 
 Status try_recipe(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                   const ProbeKey& key) {
-  switch (spec.key) {
-  case KeyKind::kEcP256: return try_sign(spec, recipe, session, key.handle(), key.spki(), kProbeData);
-  case KeyKind::kRsa: return try_rsa_decrypt(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
-  case KeyKind::kAes256: return try_round_trip(spec, recipe, quirks, session, key);
-  }
-  return fail(ErrorKind::kInternal, "a kind of key without a probe");
+  if (spec.signs) return try_sign(spec, recipe, session, key.handle(), key.spki(), kProbeData);
+  if (key_family(spec.key) == KeyFamily::kAes) return try_round_trip(spec, recipe, quirks, session, key);
+  return try_rsa_decrypt(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
 }
 
 } // namespace

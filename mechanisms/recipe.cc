@@ -14,7 +14,12 @@
 namespace hsmux {
 namespace {
 
-constexpr std::size_t kP256SignatureBytes = 64; // r‖s
+constexpr std::size_t kRawSignatureBytesMax = 96; // r‖s of P-384
+
+// What C_Sign gives: r‖s of ECDSA (PKCS#11 2.40, 2.3.1), R‖S of Ed25519 (RFC 8032, 5.1.6).
+std::size_t raw_signature_bytes(const AlgorithmSpec& spec) {
+  return key_family(spec.key) == KeyFamily::kEc ? 2 * field_bytes(curve_of(spec.key)) : 64;
+}
 
 // What a token may pad onto a decryption: some answer CKR_BUFFER_TOO_SMALL for a buffer of the plaintext's exact size
 // (PKCS#11 3.1, 5.2).
@@ -104,36 +109,44 @@ RecipeChoice choose_recipe(const AlgorithmSpec& spec, std::span<const MechanismO
 std::size_t signature_bytes_max(const AlgorithmSpec& spec) { return spec.result_bytes_max; }
 
 std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& input) {
-  if (spec.key == KeyKind::kRsa) return input.modulus_bytes < 66 ? 0 : input.modulus_bytes - 66;
+  if (key_family(spec.key) == KeyFamily::kRsa) return input.modulus_bytes < 66 ? 0 : input.modulus_bytes - 66;
   return input.data.size();
 }
 
 std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input) {
-  if (spec.key == KeyKind::kRsa) return input.modulus_bytes;
+  if (key_family(spec.key) == KeyFamily::kRsa) return input.modulus_bytes;
   return envelope_bytes(input.key_id.size(), input.data.size());
 }
 
-Result<std::size_t> run_sign(const RecipeSpec& recipe, Session& session, ObjectHandle key, const SignInput& input,
-                             std::span<std::uint8_t> out) {
-  HSMUX_CHECK(room(ecdsa_der_bytes_max(kP256SignatureBytes / 2), out.size()));
-  const bool hashed = recipe.id == RecipeId::kEcdsaHashed;
-  if (hashed && !input.has_message) {
-    return fail(ErrorKind::kUnsupported,
-                "this token signs messages only (CKM_ECDSA_SHA256): give the message instead of its digest");
+Status verify_signature(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView digest,
+                        ByteView signature) {
+  return spec.hash ? verify_ecdsa(spki, digest, signature) : verify_ed25519(spki, message, signature);
+}
+
+Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key,
+                             const SignInput& input, std::span<std::uint8_t> out) {
+  HSMUX_CHECK(room(signature_bytes_max(spec), out.size()));
+  const bool whole_message = recipe.id != RecipeId::kEcdsaHostDigest;
+  if (whole_message && !input.has_message) {
+    return fail(ErrorKind::kUnsupported, fmt::format("this token signs messages only ({}): give the message instead of "
+                                                     "its digest",
+                                                     recipe.name));
   }
-  std::array<std::uint8_t, kP256SignatureBytes> raw{};
+  std::array<std::uint8_t, kRawSignatureBytesMax> buffer{};
+  const std::span<std::uint8_t> raw = std::span(buffer).first(raw_signature_bytes(spec));
   HSMUX_TRY(const std::size_t size,
-            session.sign({recipe.mechanism, nullptr, 0}, key, hashed ? input.message : input.digest, raw));
+            session.sign({recipe.mechanism, nullptr, 0}, key, whole_message ? input.message : input.digest, raw));
   if (size != raw.size()) {
-    Error error = make_error(ErrorKind::kDevice,
-                             fmt::format("C_Sign gave {} bytes for an ECDSA P-256 signature instead "
-                                         "of {}",
-                                         size, raw.size()),
-                             Retry::kElsewhere);
+    Error error =
+        make_error(ErrorKind::kDevice,
+                   fmt::format("C_Sign gave {} bytes for a signature of {} instead of {}", size, spec.name, raw.size()),
+                   Retry::kElsewhere);
     error.call = Call::kSign;
     return fail(std::move(error));
   }
-  return ecdsa_der_encode(raw, out);
+  if (recipe.id != RecipeId::kEddsa) return ecdsa_der_encode(raw, out);
+  std::ranges::copy(raw, out.begin());
+  return size;
 }
 
 Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,
@@ -143,7 +156,8 @@ Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, 
   case RecipeId::kOaepToken: return decrypt_oaep_token(session, key, input, out);
   case RecipeId::kOaepHost: return decrypt_oaep_host(session, key, input, out);
   case RecipeId::kEcdsaHostDigest:
-  case RecipeId::kEcdsaHashed: break;
+  case RecipeId::kEcdsaHashed:
+  case RecipeId::kEddsa: break;
   }
   return fail(ErrorKind::kInternal, "a recipe that does not decrypt was chosen for decryption");
 }

@@ -37,7 +37,7 @@ RecipeChoice choose_recipe(const AlgorithmSpec& spec, std::span<const MechanismO
 // What the recipes of one algorithm work on. Views are the caller's and must outlive the call.
 struct SignInput {
   ByteView message; // empty when only the digest is known
-  ByteView digest;  // always set
+  ByteView digest;  // set where the algorithm has a hash
   bool has_message = true;
 };
 struct CipherInput {
@@ -52,11 +52,15 @@ std::size_t signature_bytes_max(const AlgorithmSpec& spec);
 std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& input);
 std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input); // exact; AES-GCM
 
+// On the host. `message` where the algorithm has no hash, else `digest`. Errors: as verify_ecdsa.
+Status verify_signature(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView digest,
+                        ByteView signature);
+
 // Each makes exactly one Init and one operation call. They return the bytes written to `out`, which must have room for
 // the largest result (else kInvalidArgument, before any call). Errors: those of the calls; decrypt failures that data
 // can cause are all alike (host_crypto.h: decrypt_failed).
-Result<std::size_t> run_sign(const RecipeSpec& recipe, Session& session, ObjectHandle key, const SignInput& input,
-                             std::span<std::uint8_t> out);
+Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key,
+                             const SignInput& input, std::span<std::uint8_t> out);
 Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,
                                 const CipherInput& input, std::span<std::uint8_t> out);
 Result<std::size_t> run_encrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,

@@ -59,6 +59,17 @@ Result<SoftwareKey> ec_parts(Curve curve, const Key& key) {
   return parts;
 }
 
+Result<SoftwareKey> ed25519_parts(const Key& key) {
+  constexpr std::size_t kBytes = 32;
+  EdPrivateParts parts{.point = Bytes(kBytes), .value = SecureBytes(kBytes)};
+  std::size_t point_bytes = kBytes, value_bytes = kBytes;
+  if (EVP_PKEY_get_raw_public_key(key.get(), parts.point.data(), &point_bytes) != 1 || point_bytes != kBytes ||
+      EVP_PKEY_get_raw_private_key(key.get(), parts.value.span().data(), &value_bytes) != 1 || value_bytes != kBytes) {
+    return fail(failed("read an Ed25519 key"));
+  }
+  return parts;
+}
+
 Result<SoftwareKey> rsa_parts(const Key& key) {
   RsaPrivateParts parts;
   HSMUX_TRY(parts.modulus, open_value(key, OSSL_PKEY_PARAM_RSA_N));
@@ -95,7 +106,7 @@ Result<Curve> curve_of(const Key& key) {
   OPENSSL_free(der);
   HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
   if (facts.curve) return *facts.curve;
-  return fail(refused("only EC keys (P-256, P-384, secp256k1) and RSA keys are taken"));
+  return fail(refused("only EC keys (P-256, P-384, secp256k1), Ed25519 and RSA keys are taken"));
 }
 
 // Before any arithmetic: a check of a huge key would take minutes.
@@ -121,6 +132,7 @@ Status check_whole(const Key& key) {
 
 struct PublicHalf {
   Result<Bytes> operator()(const EcPrivateParts& key) const { return ec_spki(key.curve, key.point); }
+  Result<Bytes> operator()(const EdPrivateParts& key) const { return ed25519_spki(key.point); }
   Result<Bytes> operator()(const RsaPrivateParts& key) const { return rsa_spki(key.modulus, key.public_exponent); }
   Result<Bytes> operator()(const AesParts&) const {
     return fail(ErrorKind::kUnsupported, "an AES key has no public half");
@@ -134,6 +146,13 @@ Result<SoftwareKey> generate_ec(Curve curve) {
   const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", openssl_group(curve)));
   if (!key) return fail(failed("make an EC key"));
   return ec_parts(curve, key);
+}
+
+Result<SoftwareKey> generate_ed25519() {
+  prepare_secure_heap();
+  const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+  if (!key) return fail(failed("make an Ed25519 key"));
+  return ed25519_parts(key);
 }
 
 Result<SoftwareKey> generate_rsa(std::size_t bits) {
@@ -162,6 +181,7 @@ Result<SoftwareKey> software_key_from_pkcs8(ByteView der) {
     HSMUX_CHECK(check_whole(key));
     return rsa_parts(key);
   }
+  if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_ED25519) return ed25519_parts(key);
   HSMUX_TRY(const Curve curve, curve_of(key));
   HSMUX_CHECK(check_whole(key));
   return ec_parts(curve, key);

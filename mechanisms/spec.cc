@@ -3,15 +3,23 @@
 #include <algorithm>
 #include <array>
 
+#include "mechanisms/ecdsa_der.h"
 #include "slots/pkcs11.h"
 
 namespace hsmux {
 namespace {
 
 // clang-format off
-constexpr std::array kEcdsaP256{
+constexpr std::array kEcdsaSha256{
     RecipeSpec{RecipeId::kEcdsaHostDigest, "host-digest+CKM_ECDSA", CKM_ECDSA, CKF_SIGN},
     RecipeSpec{RecipeId::kEcdsaHashed, "CKM_ECDSA_SHA256", CKM_ECDSA_SHA256, CKF_SIGN},
+};
+constexpr std::array kEcdsaSha384{
+    RecipeSpec{RecipeId::kEcdsaHostDigest, "host-digest+CKM_ECDSA", CKM_ECDSA, CKF_SIGN},
+    RecipeSpec{RecipeId::kEcdsaHashed, "CKM_ECDSA_SHA384", CKM_ECDSA_SHA384, CKF_SIGN},
+};
+constexpr std::array kEddsa{
+    RecipeSpec{RecipeId::kEddsa, "CKM_EDDSA", CKM_EDDSA, CKF_SIGN},
 };
 constexpr std::array kOaep{
     RecipeSpec{RecipeId::kOaepToken, "CKM_RSA_PKCS_OAEP(SHA-256)", CKM_RSA_PKCS_OAEP, CKF_DECRYPT},
@@ -22,24 +30,60 @@ constexpr std::array kGcm{
 };
 
 constexpr std::size_t kMessageBytesMax = 64UL << 20; // hashed on the host: a bound, not the token's
+constexpr std::size_t kEddsaBytesMax = 64UL << 10;   // the token gets all of it
 constexpr std::size_t kGcmBytesMax = 16'384 - 16;    // AWS CloudHSM takes buffers up to 16 KiB
 
 constexpr std::array kTable{
     AlgorithmSpec{.algorithm = Algorithm::kEcdsaP256Sha256, .name = "ecdsa-p256-sha256", .key = KeyKind::kEcP256,
                   .key_bits_default = 256, .key_bits_min = 256, .key_bits_max = 256, .key_bits_step = 1,
                   .signs = true, .decrypts = false, .encrypts = false, .hash = Hash::kSha256,
-                  .input_bytes_max = kMessageBytesMax, .result_bytes_max = 72, .recipes = kEcdsaP256},
+                  .input_bytes_max = kMessageBytesMax, .result_bytes_max = ecdsa_der_bytes_max(32), .recipes = kEcdsaSha256},
+    AlgorithmSpec{.algorithm = Algorithm::kEcdsaP384Sha384, .name = "ecdsa-p384-sha384", .key = KeyKind::kEcP384,
+                  .key_bits_default = 384, .key_bits_min = 384, .key_bits_max = 384, .key_bits_step = 1,
+                  .signs = true, .decrypts = false, .encrypts = false, .hash = Hash::kSha384,
+                  .input_bytes_max = kMessageBytesMax, .result_bytes_max = ecdsa_der_bytes_max(48), .recipes = kEcdsaSha384},
+    AlgorithmSpec{.algorithm = Algorithm::kEcdsaSecp256k1Sha256, .name = "ecdsa-secp256k1-sha256", .key = KeyKind::kEcSecp256k1,
+                  .key_bits_default = 256, .key_bits_min = 256, .key_bits_max = 256, .key_bits_step = 1,
+                  .signs = true, .decrypts = false, .encrypts = false, .hash = Hash::kSha256,
+                  .input_bytes_max = kMessageBytesMax, .result_bytes_max = ecdsa_der_bytes_max(32), .recipes = kEcdsaSha256},
+    AlgorithmSpec{.algorithm = Algorithm::kEd25519, .name = "ed25519", .key = KeyKind::kEd25519,
+                  .key_bits_default = 255, .key_bits_min = 255, .key_bits_max = 255, .key_bits_step = 1,
+                  .signs = true, .decrypts = false, .encrypts = false, .hash = std::nullopt,
+                  .input_bytes_max = kEddsaBytesMax, .result_bytes_max = 64, .recipes = kEddsa},
     AlgorithmSpec{.algorithm = Algorithm::kRsaOaepSha256, .name = "rsa-oaep-sha256", .key = KeyKind::kRsa,
                   .key_bits_default = 2048, .key_bits_min = 2048, .key_bits_max = 4096, .key_bits_step = 1024,
                   .signs = false, .decrypts = true, .encrypts = true, .hash = Hash::kSha256,
                   .input_bytes_max = 4096 / 8 - 66, .result_bytes_max = 0, .recipes = kOaep},
+    AlgorithmSpec{.algorithm = Algorithm::kAes128Gcm, .name = "aes-128-gcm", .key = KeyKind::kAes128,
+                  .key_bits_default = 128, .key_bits_min = 128, .key_bits_max = 128, .key_bits_step = 1,
+                  .signs = false, .decrypts = true, .encrypts = true, .hash = std::nullopt,
+                  .input_bytes_max = kGcmBytesMax, .result_bytes_max = 0, .recipes = kGcm},
     AlgorithmSpec{.algorithm = Algorithm::kAes256Gcm, .name = "aes-256-gcm", .key = KeyKind::kAes256,
                   .key_bits_default = 256, .key_bits_min = 256, .key_bits_max = 256, .key_bits_step = 1,
                   .signs = false, .decrypts = true, .encrypts = true, .hash = std::nullopt,
                   .input_bytes_max = kGcmBytesMax, .result_bytes_max = 0, .recipes = kGcm},
 };
+
+struct KeyKindRow {
+  KeyKind kind;
+  std::string_view name;
+  KeyFamily family;
+  std::optional<Curve> curve;
+  std::uint32_t bits;
+};
+constexpr std::array kKinds{
+    KeyKindRow{KeyKind::kEcP256, "ec-p256", KeyFamily::kEc, Curve::kP256, 256},
+    KeyKindRow{KeyKind::kEcP384, "ec-p384", KeyFamily::kEc, Curve::kP384, 384},
+    KeyKindRow{KeyKind::kEcSecp256k1, "ec-secp256k1", KeyFamily::kEc, Curve::kSecp256k1, 256},
+    KeyKindRow{KeyKind::kEd25519, "ed25519", KeyFamily::kEdwards, std::nullopt, 255},
+    KeyKindRow{KeyKind::kRsa, "rsa", KeyFamily::kRsa, std::nullopt, 0},
+    KeyKindRow{KeyKind::kAes128, "aes-128", KeyFamily::kAes, std::nullopt, 128},
+    KeyKindRow{KeyKind::kAes256, "aes-256", KeyFamily::kAes, std::nullopt, 256},
+};
 // clang-format on
-static_assert(kTable.size() == kAlgorithmCount);
+static_assert(kTable.size() == kAlgorithmCount && kKinds.size() == kKeyKindCount);
+
+const KeyKindRow& row(KeyKind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
 
 } // namespace
 
@@ -74,13 +118,18 @@ std::string_view operation_name(Operation operation) {
   return "";
 }
 
-std::string_view key_kind_name(KeyKind kind) {
-  switch (kind) {
-  case KeyKind::kEcP256: return "ec-p256";
-  case KeyKind::kRsa: return "rsa";
-  case KeyKind::kAes256: return "aes-256";
-  }
-  return "";
+std::string_view key_kind_name(KeyKind kind) { return row(kind).name; }
+KeyFamily key_family(KeyKind kind) { return row(kind).family; }
+Curve curve_of(KeyKind kind) { return *row(kind).curve; }
+std::uint32_t key_kind_bits(KeyKind kind) { return row(kind).bits; }
+
+KeyKind kind_of(Curve curve) { return std::ranges::find(kKinds, std::optional(curve), &KeyKindRow::curve)->kind; }
+
+std::optional<KeyKind> aes_kind(std::uint32_t bits) {
+  const auto* found = std::ranges::find_if(
+      kKinds, [bits](const KeyKindRow& each) { return each.family == KeyFamily::kAes && each.bits == bits; });
+  if (found == kKinds.end()) return std::nullopt;
+  return found->kind;
 }
 
 } // namespace hsmux

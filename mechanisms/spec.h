@@ -8,13 +8,25 @@
 #include <string_view>
 
 #include "mechanisms/host_crypto.h"
+#include "mechanisms/spki.h"
 
 namespace hsmux {
 
-enum class Algorithm : std::uint8_t { kEcdsaP256Sha256, kRsaOaepSha256, kAes256Gcm };
-inline constexpr std::size_t kAlgorithmCount = 3;
+enum class Algorithm : std::uint8_t {
+  kEcdsaP256Sha256,
+  kEcdsaP384Sha384,
+  kEcdsaSecp256k1Sha256,
+  kEd25519,
+  kRsaOaepSha256,
+  kAes128Gcm,
+  kAes256Gcm,
+};
+inline constexpr std::size_t kAlgorithmCount = 7;
 
-enum class KeyKind : std::uint8_t { kEcP256, kRsa, kAes256 };
+enum class KeyKind : std::uint8_t { kEcP256, kEcP384, kEcSecp256k1, kEd25519, kRsa, kAes128, kAes256 };
+inline constexpr std::size_t kKeyKindCount = 7;
+// What kinds have in common: how a key is made, read and used.
+enum class KeyFamily : std::uint8_t { kEc, kEdwards, kRsa, kAes };
 
 enum class Operation : std::uint8_t { kSign, kDecrypt, kEncrypt };
 std::string_view operation_name(Operation operation); // "sign"
@@ -22,7 +34,8 @@ std::string_view operation_name(Operation operation); // "sign"
 // How an algorithm is carried out with what a token offers.
 enum class RecipeId : std::uint8_t {
   kEcdsaHostDigest, // digest on the host, CKM_ECDSA, r‖s to DER
-  kEcdsaHashed,     // CKM_ECDSA_SHA256 over the message, r‖s to DER
+  kEcdsaHashed,     // CKM_ECDSA_SHA256 or _SHA384 over the message, r‖s to DER
+  kEddsa,           // CKM_EDDSA over the whole message, 64 bytes as they are (RFC 8032)
   kOaepToken,       // CKM_RSA_PKCS_OAEP with SHA-256 for hash and MGF1
   kOaepHost,        // CKM_RSA_X_509, then OAEP decoding on the host in constant time
   kGcmHostIv,       // CKM_AES_GCM with a random IV made on the host
@@ -42,7 +55,7 @@ struct AlgorithmSpec {
   std::uint32_t key_bits_default, key_bits_min, key_bits_max;
   std::uint32_t key_bits_step; // sizes allowed: min, min + step, ... max
   bool signs, decrypts, encrypts;
-  std::optional<Hash> hash;     // of the message, or of OAEP
+  std::optional<Hash> hash;     // of the message, or of OAEP; none: the token takes the whole message
   std::size_t input_bytes_max;  // of message or plaintext
   std::size_t result_bytes_max; // of a signature; 0 = depends on key and input
   std::span<const RecipeSpec> recipes;
@@ -55,6 +68,12 @@ const AlgorithmSpec* find_spec(std::string_view name);
 bool supports(const AlgorithmSpec& spec, Operation operation);
 bool key_bits_allowed(const AlgorithmSpec& spec, std::uint32_t bits);
 
-std::string_view key_kind_name(KeyKind kind); // "ec-p256", "rsa", "aes-256"
+std::string_view key_kind_name(KeyKind kind); // "ec-p256", "ed25519", "rsa", "aes-256"
+KeyFamily key_family(KeyKind kind);
+Curve curve_of(KeyKind kind); // of KeyFamily::kEc
+KeyKind kind_of(Curve curve);
+// Of EC, Edwards and AES keys: field or secret, as PKCS#11 counts (Ed25519 has 255). 0 for RSA.
+std::uint32_t key_kind_bits(KeyKind kind);
+std::optional<KeyKind> aes_kind(std::uint32_t bits);
 
 } // namespace hsmux

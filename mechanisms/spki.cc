@@ -35,6 +35,11 @@ const CurveRow& row(Curve curve) { return kCurves[static_cast<std::size_t>(curve
 
 constexpr std::uint8_t kOctetString = 0x04, kUncompressed = 0x04;
 
+constexpr std::array<std::uint8_t, 5> kEd25519Oid{0x06, 0x03, 0x2b, 0x65, 0x70}; // 1.3.101.112
+constexpr std::array<std::uint8_t, 14> kEd25519Name{0x13, 12,  'e', 'd', 'w', 'a', 'r',
+                                                    'd',  's', '2', '5', '5', '1', '9'};
+constexpr std::size_t kEd25519PointBytes = 32;
+
 using openssl::Key;
 using openssl::KeyContext;
 using Builder = openssl::Handle<OSSL_PARAM_BLD, OSSL_PARAM_BLD_free>;
@@ -115,6 +120,27 @@ Result<Bytes> ec_spki(Curve curve, ByteView point) {
   return to_der(key);
 }
 
+ByteView ed25519_params_oid() { return kEd25519Oid; }
+ByteView ed25519_params_name() { return kEd25519Name; }
+bool is_ed25519_params(ByteView cka_ec_params) {
+  return std::ranges::equal(cka_ec_params, kEd25519Oid) || std::ranges::equal(cka_ec_params, kEd25519Name);
+}
+
+Result<Bytes> ed25519_point_from_attribute(ByteView cka_ec_point) {
+  ByteView point = cka_ec_point;
+  if (point.size() == kEd25519PointBytes + 2 && point[0] == kOctetString && point[1] == kEd25519PointBytes) {
+    point = point.subspan(2);
+  }
+  if (point.size() != kEd25519PointBytes) return fail(refused("the key's Ed25519 point is malformed"));
+  return Bytes(point.begin(), point.end());
+}
+
+Result<Bytes> ed25519_spki(ByteView point) {
+  const Key key(EVP_PKEY_new_raw_public_key_ex(nullptr, "ED25519", nullptr, point.data(), point.size()));
+  if (!key) return fail(refused("OpenSSL does not take this Ed25519 key"));
+  return to_der(key);
+}
+
 Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent) {
   constexpr std::size_t kNumberBytesMax = 2049;
   if (modulus.size() > kNumberBytesMax || exponent.size() > kNumberBytesMax) {
@@ -142,6 +168,7 @@ Result<PublicKeyFacts> describe_spki(ByteView spki) {
   PublicKeyFacts facts;
   facts.bits = static_cast<std::size_t>(EVP_PKEY_get_bits(key.get()));
   if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA) facts.kind = PublicKeyFacts::Kind::kRsa;
+  if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_ED25519) facts.kind = PublicKeyFacts::Kind::kEd25519;
   if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_EC) return facts;
   facts.kind = PublicKeyFacts::Kind::kEc;
   std::array<char, 64> name{};

@@ -23,12 +23,21 @@ Result<Bytes> ec_point_from_attribute(Curve curve, ByteView cka_ec_point);
 
 // Named curve, uncompressed point, checked to be on the curve. kUnsupported when it is not.
 Result<Bytes> ec_spki(Curve curve, ByteView point);
+// Edwards keys. The two forms of CKA_EC_PARAMS that tokens take for Ed25519, the first one preferred: the OID of RFC
+// 8410, and RFC 8032's name "edwards25519" as a PrintableString (PKCS#11 3.0, 2.3.1).
+ByteView ed25519_params_oid();
+ByteView ed25519_params_name();
+bool is_ed25519_params(ByteView cka_ec_params);
+// The 32 bytes of CKA_EC_POINT, raw or as DER OCTET STRING, told apart by length. kUnsupported otherwise.
+Result<Bytes> ed25519_point_from_attribute(ByteView cka_ec_point);
+Result<Bytes> ed25519_spki(ByteView point);
+
 // Odd moduli of 1024 to 16384 bits, odd exponents from 3 to below the modulus, leading zeros allowed; else
 // kUnsupported.
 Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent);
 
 struct PublicKeyFacts {
-  enum class Kind : std::uint8_t { kEc, kRsa, kOther } kind = Kind::kOther;
+  enum class Kind : std::uint8_t { kEc, kEd25519, kRsa, kOther } kind = Kind::kOther;
   std::optional<Curve> curve;
   std::size_t bits = 0;
 };

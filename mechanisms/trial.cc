@@ -19,12 +19,15 @@ TemporaryKey::~TemporaryKey() {
 
 Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key, ByteView spki,
                 ByteView message) {
-  std::array<std::uint8_t, 64> digest_bytes{};
-  HSMUX_TRY(const std::size_t digest_size, digest(*spec.hash, message, digest_bytes));
-  const ByteView hashed = std::span(digest_bytes).first(digest_size);
+  Bytes hashed;
+  if (spec.hash) {
+    hashed.resize(hash_bytes(*spec.hash));
+    HSMUX_CHECK(digest(*spec.hash, message, hashed));
+  }
   Bytes signature(signature_bytes_max(spec));
-  HSMUX_TRY(const std::size_t size, run_sign(recipe, session, key, {.message = message, .digest = hashed}, signature));
-  return verify_ecdsa(spki, hashed, ByteView(signature).first(size));
+  HSMUX_TRY(const std::size_t size,
+            run_sign(spec, recipe, session, key, {.message = message, .digest = hashed}, signature));
+  return verify_signature(spec, spki, message, hashed, ByteView(signature).first(size));
 }
 
 Status try_rsa_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,

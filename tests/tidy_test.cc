@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "mechanisms/spec.h"
 #include "slots/disposition.h"
 
 namespace hsmux {
@@ -216,9 +217,9 @@ std::string document_row(const Disposition& row) {
                      slot_fate_name(row.slot), row.advice);
 }
 
-std::set<std::string> document_rows(const std::string& beginning) {
+std::set<std::string> document_rows(const std::string& beginning, const char* document = "docs/errors.md") {
   std::set<std::string> rows;
-  std::istringstream text(read(kRoot / "docs/errors.md"));
+  std::istringstream text(read(kRoot / document));
   for (std::string line; std::getline(text, line);) {
     if (line.starts_with(beginning)) rows.insert(line);
   }
@@ -231,6 +232,30 @@ TEST(Tidy, DocsErrorsHasTheRowsOfTheDispositionTableAndNoOthers) {
     EXPECT_EQ(left_over.erase(document_row(row)), 1U) << "docs/errors.md lacks this row:\n" << document_row(row);
   }
   for (const std::string& row : left_over) ADD_FAILURE() << "docs/errors.md has a row that no code has:\n" << row;
+}
+
+std::string document_row(const AlgorithmSpec& spec) {
+  std::vector<std::string_view> does, recipes;
+  if (spec.signs) does.emplace_back("sign, verify");
+  if (spec.encrypts) does.emplace_back(spec.decrypts ? "encrypt, decrypt" : "encrypt");
+  for (const RecipeSpec& recipe : spec.recipes) recipes.push_back(recipe.name);
+  std::vector<std::uint32_t> bits;
+  for (std::uint32_t each = spec.key_bits_min; each <= spec.key_bits_max; each += spec.key_bits_step) {
+    bits.push_back(each);
+  }
+  const std::string most =
+      key_family(spec.key) == KeyFamily::kRsa ? "modulus - 66 bytes" : fmt::format("{} bytes", spec.input_bytes_max);
+  return fmt::format("| {} | {} | {} | {} | {} | {} |", spec.name, key_kind_name(spec.key), fmt::join(bits, ", "),
+                     fmt::join(does, ", "), most, fmt::join(recipes, ", "));
+}
+
+TEST(Tidy, DocsAlgorithmsHasTheRowsOfTheSpecTableAndNoOthers) {
+  std::set<std::string> left_over = document_rows("| ", "docs/algorithms.md");
+  std::erase_if(left_over, [](const std::string& row) { return row.starts_with("| name |"); });
+  for (const AlgorithmSpec& spec : spec_table()) {
+    EXPECT_EQ(left_over.erase(document_row(spec)), 1U) << "docs/algorithms.md lacks this row:\n" << document_row(spec);
+  }
+  for (const std::string& row : left_over) ADD_FAILURE() << "docs/algorithms.md has a row of no algorithm:\n" << row;
 }
 
 TEST(Tidy, DocsErrorsExplainsEveryKind) {

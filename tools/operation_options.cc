@@ -45,7 +45,7 @@ Status check_output(const Program& program, const Output& out) {
 
 Result<SecureBytes> read_aad(const OperationOptions& options, Algorithm algorithm) {
   if (options.aad_file.empty() && options.aad_hex.empty()) return SecureBytes();
-  if (spec_of(algorithm).key != KeyKind::kAes256) {
+  if (key_family(spec_of(algorithm).key) != KeyFamily::kAes) {
     return fail(ErrorKind::kInvalidArgument,
                 fmt::format("{} has no additional authenticated data", spec_of(algorithm).name));
   }

@@ -32,12 +32,13 @@ struct Row {
 Error wrong(std::string what) { return make_error(ErrorKind::kDevice, std::move(what)); }
 
 // A second way of verifying, apart from the one that the engine uses itself.
-Status verified_by_openssl(ByteView spki, ByteView message, ByteView signature) {
+Status verified_by_openssl(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView signature) {
   const unsigned char* position = spki.data();
   const openssl::Key key(d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size())));
   const openssl::DigestContext context(EVP_MD_CTX_new());
+  const EVP_MD* hash = !spec.hash ? nullptr : *spec.hash == Hash::kSha384 ? EVP_sha384() : EVP_sha256();
   const bool valid =
-      key && context && EVP_DigestVerifyInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) == 1 &&
+      key && context && EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, key.get()) == 1 &&
       EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
   ERR_clear_error();
   if (valid) return {};
@@ -90,8 +91,8 @@ public:
 
 private:
   [[nodiscard]] std::size_t largest() const {
-    if (spec_.signs) return 1UL << 20;
-    return spec_.key == KeyKind::kRsa ? spec_.key_bits_default / 8 - 66 : spec_.input_bytes_max;
+    if (spec_.signs) return std::min<std::size_t>(1UL << 20, spec_.input_bytes_max);
+    return key_family(spec_.key) == KeyFamily::kRsa ? spec_.key_bits_default / 8 - 66 : spec_.input_bytes_max;
   }
   Result<Bytes> sign(ByteView data) {
     return engine_.sign(
@@ -121,7 +122,7 @@ private:
     HSMUX_TRY(const Bytes signature, sign(data));
     HSMUX_CHECK(verify(data, signature));
     HSMUX_TRY(const Bytes spki, engine_.public_key(key_, here()));
-    return verified_by_openssl(spki, data, signature);
+    return verified_by_openssl(spec_, spki, data, signature);
   }
   Status encrypt_and_decrypt(ByteView data) { // RSA: encrypted by OpenSSL on the host
     HSMUX_TRY(const Bytes ciphertext, encrypt(data));
@@ -188,7 +189,7 @@ private:
       Subject subject(engine_, program_, spec, id, slot);
       add(spec.name, slot, "round trips", [&] { return subject.round_trip(); });
       add(spec.name, slot, "tampering noticed", [&] { return subject.tampering_is_noticed(); });
-      if (spec.key != KeyKind::kAes256) {
+      if (key_family(spec.key) != KeyFamily::kAes) {
         add(spec.name, slot, "public key stable", [&] { return subject.public_key_is_stable(); });
       }
       add(spec.name, slot, "key deleted", [&]() -> Status {

@@ -38,6 +38,36 @@ TEST(Spec, EcdsaP256RowSaysWhatTheDesignSays) {
   EXPECT_EQ(spec.result_bytes_max, 72U); // two INTEGERs of 33 bytes: 2 + 2 * (2 + 33)
 }
 
+TEST(Spec, OtherCurvesHaveTheirOwnHashesAndSizes) {
+  const AlgorithmSpec& p384 = spec_of(Algorithm::kEcdsaP384Sha384);
+  EXPECT_EQ(p384.hash, Hash::kSha384);
+  EXPECT_EQ(p384.recipes[1].mechanism, CKM_ECDSA_SHA384);
+  EXPECT_EQ(p384.result_bytes_max, 104U); // two INTEGERs of 49 bytes: 2 + 2 * (2 + 49)
+  const AlgorithmSpec& k1 = spec_of(Algorithm::kEcdsaSecp256k1Sha256);
+  EXPECT_EQ(k1.hash, Hash::kSha256);
+  EXPECT_EQ(k1.result_bytes_max, 72U);
+  const AlgorithmSpec& ed = spec_of(Algorithm::kEd25519);
+  EXPECT_FALSE(ed.hash);
+  EXPECT_EQ(ed.result_bytes_max, 64U);
+  ASSERT_EQ(ed.recipes.size(), 1U);
+  EXPECT_EQ(ed.recipes[0].mechanism, CKM_EDDSA);
+}
+
+TEST(Spec, KindsOfKeysAreToldApart) {
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < kKeyKindCount; ++i) {
+    const auto kind = static_cast<KeyKind>(i);
+    EXPECT_TRUE(names.insert(key_kind_name(kind)).second);
+    if (key_family(kind) == KeyFamily::kEc) {
+      EXPECT_EQ(kind_of(curve_of(kind)), kind);
+    }
+    if (key_family(kind) == KeyFamily::kAes) {
+      EXPECT_EQ(aes_kind(key_kind_bits(kind)), kind);
+    }
+  }
+  EXPECT_FALSE(aes_kind(192));
+}
+
 TEST(Spec, OaepPrefersTheTokensOwnDecoding) {
   const AlgorithmSpec& spec = spec_of(Algorithm::kRsaOaepSha256);
   ASSERT_EQ(spec.recipes.size(), 2U);

@@ -130,12 +130,46 @@ TEST(CurveFromParams, OnlyTheExactOidsAreKnown) {
   EXPECT_FALSE(curve_from_params(hex("06082a8648ce3d03010700")));
 }
 
-TEST(DescribeSpki, AKeyThatIsNeitherEcNorRsaIsOther) {
-  // RFC 8410, 10.1 (Ed25519).
-  const Bytes ed25519 = hex("302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1");
-  const PublicKeyFacts facts = describe_spki(ed25519).value();
-  EXPECT_EQ(facts.kind, PublicKeyFacts::Kind::kOther);
+// RFC 8410, 10.1.
+constexpr const char* kEd25519Spki =
+    "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+constexpr const char* kEd25519Point = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+
+TEST(DescribeSpki, Ed25519IsNoCurveOfWeierstrass) {
+  const PublicKeyFacts facts = describe_spki(hex(kEd25519Spki)).value();
+  EXPECT_EQ(facts.kind, PublicKeyFacts::Kind::kEd25519);
   EXPECT_FALSE(facts.curve);
+}
+
+TEST(DescribeSpki, AKeyOfAnotherTypeIsOther) {
+  // RFC 8410's form with the OID of X25519.
+  const PublicKeyFacts facts = describe_spki(hex("302a300506032b656e0321"
+                                                 "00" +
+                                                 std::string(64, '1')))
+                                   .value();
+  EXPECT_EQ(facts.kind, PublicKeyFacts::Kind::kOther);
+}
+
+TEST(Ed25519Spki, IsThatOfRfc8410) { EXPECT_EQ(ed25519_spki(hex(kEd25519Point)).value(), hex(kEd25519Spki)); }
+
+TEST(Ed25519Spki, OtherSizesAreRefused) {
+  for (const std::size_t size : {0, 31, 33, 57}) EXPECT_FALSE(ed25519_spki(Bytes(size, 1))) << size;
+}
+
+TEST(Ed25519Point, IsTakenRawOrAsOctetString) {
+  EXPECT_EQ(ed25519_point_from_attribute(hex(kEd25519Point)).value(), hex(kEd25519Point));
+  EXPECT_EQ(ed25519_point_from_attribute(hex(std::string("0420") + kEd25519Point)).value(), hex(kEd25519Point));
+  for (const char* malformed : {"", "0420", "04200102", "0320"}) {
+    EXPECT_FALSE(ed25519_point_from_attribute(hex(malformed))) << malformed;
+  }
+  EXPECT_FALSE(ed25519_point_from_attribute(hex(std::string("0320") + kEd25519Point)));
+}
+
+TEST(Ed25519Params, AreTheOidAndTheNameAndNothingElse) {
+  EXPECT_TRUE(is_ed25519_params(hex("06032b6570")));
+  EXPECT_TRUE(is_ed25519_params(hex("130c656477617264733235353139")));
+  EXPECT_FALSE(is_ed25519_params(hex("06032b6571"))); // Ed448
+  EXPECT_FALSE(is_ed25519_params(hex("")));
 }
 
 TEST(DescribeSpki, EveryTruncationIsRefused) {
