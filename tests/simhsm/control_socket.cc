@@ -20,7 +20,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kRequestBytesMax = 1 << 20;
-constexpr int kClientSilenceMs = 10'000;
+constexpr int kClientSilenceMs = 2'000; // others wait meanwhile
+constexpr std::uint64_t kTimeUsMax = 3'600'000'000; // an hour
 
 // One per library. Never destroyed: end_control() comes after the destructors of static objects.
 struct Listener {
@@ -53,7 +54,11 @@ Json play_on_slots(const Json& request) {
   const std::optional<Action> action = action_named(request.value("action", ""));
   if (!action || !is_for_slot(*action)) return bad("\"action\" must name what is done to a slot");
   fault.action = *action;
-  fault.time = std::chrono::microseconds(request.value("time_us", std::uint64_t{0}));
+  const Json time = request.value("time_us", Json(0U));
+  if (!time.is_number_unsigned() || time.get<std::uint64_t>() > kTimeUsMax) {
+    return bad("\"time_us\" must be a whole number of microseconds, an hour at most");
+  }
+  fault.time = std::chrono::microseconds(time.get<std::uint64_t>());
   if (fault.action == Action::kPinState) {
     const std::optional<PinState> pin = pin_state_named(request.value("pin", ""));
     if (!pin) return bad("\"pin\" must name a state of the PIN");
@@ -134,7 +139,10 @@ void serve_client(int client) {
 [[noreturn]] void serve(int socket) {
   while (true) {
     const int client = accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
-    if (client < 0) continue;
+    if (client < 0) {
+      poll(nullptr, 0, 100); // out of file descriptors, perhaps
+      continue;
+    }
     if (same_user(client)) serve_client(client);
     close(client);
   }

@@ -14,8 +14,10 @@ std::uint64_t mix(std::uint64_t value) {
   return value ^ (value >> 31);
 }
 
+// Bounded, since the tail of a log-normal number has no end.
 Nanoseconds scaled(Nanoseconds time, double factor) {
-  return Nanoseconds(std::max<std::int64_t>(0, std::llround(static_cast<double>(time.count()) * factor)));
+  constexpr double kMost = 4e18;
+  return Nanoseconds(std::llround(std::clamp(static_cast<double>(time.count()) * factor, 0., kMost)));
 }
 
 // Box and Muller's standard normal number, of two independent uniform ones.

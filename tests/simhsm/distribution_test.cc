@@ -72,6 +72,17 @@ TEST(Distribution, HeavyTailHasItsMedianAndItsEnd) {
   expect_mean(distribution);
 }
 
+TEST(Distribution, TheWildestSettingsStayWithinTheirBounds) {
+  const Distribution distribution{.kind = Kind::kHeavyTail,
+                                  .time = std::chrono::hours(1000),
+                                  .slow = std::chrono::hours(1000),
+                                  .sigma = 5};
+  for (const double each : microseconds_of(distribution, 1, 10'000)) {
+    EXPECT_GE(each, 0);
+    EXPECT_LE(each, 3.6e12);
+  }
+}
+
 TEST(Distribution, DriftingGoesFromOneTimeToTheOtherAndStaysThere) {
   const Distribution distribution{
       .kind = Kind::kDrifting, .time = microseconds(100), .slow = microseconds(300), .over = seconds(10)};

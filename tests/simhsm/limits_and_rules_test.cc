@@ -270,6 +270,7 @@ TEST_F(SimLimits, MistakesInRequestsAreToldAndChangeNothing) {
   EXPECT_THAT(sim_.request(R"({"command":"apply","settings":"mode = 'own'"})"), HasSubstr("is fixed"));
   EXPECT_THAT(sim_.request(R"({"command":"play","action":"corrupt"})"), HasSubstr("action"));
   EXPECT_THAT(sim_.request(R"({"command":"play","action":"logout","slot":"nobody"})"), HasSubstr("no slot"));
+  EXPECT_THAT(sim_.request(R"({"command":"play","action":"remove-token","time_us":-1})"), HasSubstr("time_us"));
   EXPECT_THAT(sim_.request(R"({"command":"play","action":"remove-token","slot":"nobody"})"),
               Not(HasSubstr(R"("ok":true)")));
   EXPECT_EQ(token_info().flags & CKF_TOKEN_INITIALIZED, CKF_TOKEN_INITIALIZED);

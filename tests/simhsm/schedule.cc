@@ -38,7 +38,8 @@ std::optional<Nanoseconds> Schedule::admit(Nanoseconds arrival, const Throttle& 
   tokens_ = tokens - 1;
   filled_at_ = arrival;
   if (tokens_ >= 0) return arrival;
-  return arrival + Nanoseconds(std::llround(-tokens_ / throttle.per_second * 1e9));
+  constexpr double kMost = 1e18; // thirty years
+  return arrival + Nanoseconds(std::llround(std::min(kMost, -tokens_ / throttle.per_second * 1e9)));
 }
 
 } // namespace hsmux::sim

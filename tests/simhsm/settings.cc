@@ -325,11 +325,13 @@ void read_all(const toml::table& table, Settings& settings, bool running) {
               {"hsm",
                [&](auto& n, auto k) {
                  settings.hsms.clear();
+          ++settings.shape;
                  read_rows(n, k, [&](const toml::table& row) { settings.hsms.push_back(read_hsm(row)); });
                }},
               {"time",
                [&](auto& n, auto k) {
                  settings.times.clear();
+          ++settings.shape;
                  read_rows(n, k, [&](const toml::table& row) { settings.times.push_back(read_time(row)); });
                }},
               {"fault", [&](auto& n, auto k) {

@@ -75,6 +75,8 @@ struct Settings {
   std::vector<HsmRow> hsms;
   std::vector<TimeRow> times;
   std::vector<Fault> faults;
+
+  unsigned shape = 0; // grows with each change of `hsms` or `times`
 };
 
 // Reads `text` on top of `base`: a key that is given replaces the one of `base`, [[fault]] rows are added. With

@@ -64,6 +64,7 @@ bool Simulator::start() {
       return;
     }
     statistics_path_ = variable("HSMUX_SIM_STATISTICS");
+    owner_ = getpid();
     if (!settings->log_path.empty()) {
       log_ = std::fopen(settings->log_path.c_str(), "we");
       if (log_ == nullptr) std::fprintf(stderr, "hsmux-simhsm: %s cannot be written\n", settings->log_path.c_str());
@@ -89,9 +90,13 @@ void Simulator::use(Settings settings) {
     if (fault.until) *fault.until += added_at;
   }
   for (TimeRow& row : settings.times) row.since = row.since.value_or(added_at);
+  const Settings* before = settings_;
   const Settings& used = all_settings_.emplace_back(std::move(settings));
   settings_ = &used;
-  for (SimSlot* slot : slots()) set_profile(*slot);
+  // A script of many faults, added one by one, does not make new profiles.
+  if (before != nullptr && before->shape != used.shape) {
+    for (SimSlot* slot : slots()) set_profile(*slot);
+  }
   change_script([&](Script& script) {
     script.set_seed(used.seed);
     for (Fault& fault : faults) script.add(std::move(fault));
@@ -309,7 +314,7 @@ std::string Simulator::statistics() {
 
 void Simulator::end() {
   end_control();
-  if (!statistics_path_.empty()) std::ofstream(statistics_path_) << statistics() << '\n';
+  if (!statistics_path_.empty() && owner_ == getpid()) std::ofstream(statistics_path_) << statistics() << '\n';
 }
 
 Nanoseconds Simulator::since_start() const { return now() - Nanoseconds(started_at_ns_); }

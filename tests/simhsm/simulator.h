@@ -3,6 +3,8 @@
 // backend runs.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstdio>
 #include <deque>
@@ -101,6 +103,7 @@ private:
   std::once_flag started_;
   const CK_FUNCTION_LIST* backend_ = nullptr;
   std::string statistics_path_;
+  pid_t owner_ = 0; // children made by fork() write no statistics
   std::FILE* log_ = nullptr; // guarded by script_mutex_
   std::atomic<bool> initialised_{false};
   std::atomic<const Settings*> settings_{nullptr};

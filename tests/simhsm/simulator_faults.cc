@@ -83,7 +83,10 @@ void Simulator::remove(SimSlot& slot, Nanoseconds time) {
 }
 
 void Simulator::insert(SimSlot& slot, std::optional<CK_SLOT_ID> id) {
-  if (id) slot.id = *id;
+  if (id && slot.id.exchange(*id) != *id) {
+    const std::lock_guard lock(settings_mutex_); // rows may be about the id
+    set_profile(slot);
+  }
   if (slot.present.exchange(true)) return;
   new_epoch(slot);
 }
