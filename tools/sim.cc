@@ -102,7 +102,10 @@ Result<ExitCode> apply(const Program& program, const SimOptions& options) {
 Result<ExitCode> play(const Program& program, const SimOptions& options) {
   Json request{{"command", "play"}, {"action", options.action}};
   const bool number = !options.slot.empty() && options.slot.find_first_not_of("0123456789") == std::string::npos;
-  if (number && options.slot.size() < 19) {
+  // Digits are an id; a label of digits is told by quotes: "'7'".
+  if (options.slot.size() > 2 && options.slot.front() == '\'' && options.slot.back() == '\'') {
+    request["slot"] = options.slot.substr(1, options.slot.size() - 2);
+  } else if (number && options.slot.size() < 19) {
     request["slot"] = std::stoull(options.slot);
   } else if (!options.slot.empty()) {
     request["slot"] = options.slot;
@@ -140,7 +143,7 @@ void add_play(CLI::App& sim, Program& program, const Options& options) {
   // Not --slot: that is a slot of the configuration, and this command has none.
   command->add_option("TOKEN", options->slot, "The token's label or the slot's id; absent: every slot");
   command->add_option("--time", options->time_s, "remove-token: it comes back after so long")
-      ->check(CLI::Range(0.001, 1e6))
+      ->check(CLI::Range(0.001, 3600.))
       ->type_name("SECONDS");
   command->add_option("--pin", options->pin,
                       "true, count-low, final-try, locked, expired, not-initialised or to-be-changed");

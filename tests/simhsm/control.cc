@@ -78,7 +78,7 @@ constexpr hsmux_sim_table kTable = {
     .wait_hung = [](unsigned long calls,
                     unsigned long ms) { return simulator().wait_hung(calls, std::chrono::milliseconds(ms)); },
 
-    .kill_sessions = [](unsigned long slot) { return simulator().lose_sessions(slot); },
+    .kill_sessions = [](unsigned long slot) { return simulator().lose_sessions_now(slot); },
     .open_sessions =
         [](unsigned long slot) {
           unsigned long open = 0;

@@ -91,7 +91,7 @@ public:
   [[nodiscard]] unsigned long total() const { return count("*"); }
   // Counts and violations back to zero.
   void reset_counts() const { table_->reset_counts(); }
-  // As it was loaded: counts, faults, times, limits, flags, mechanisms; hung calls go on. Sessions stay open.
+  // As it was loaded: counts, faults, times, limits, flags, mechanisms; hung calls are released. Sessions stay open.
   void reset() const { table_->reset(); }
 
   // After `skip` calls that pass, the next `times` calls (0 = for ever) answer `rv`; an operation that the call would

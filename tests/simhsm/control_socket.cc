@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -20,7 +21,8 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kRequestBytesMax = 1 << 20;
-constexpr int kClientSilenceMs = 2'000; // others wait meanwhile
+constexpr int kClientSilenceMs = 10'000;
+constexpr int kClientsMax = 16;
 constexpr std::uint64_t kTimeUsMax = 3'600'000'000; // an hour
 
 // One per library. Never destroyed: end_control() comes after the destructors of static objects.
@@ -49,10 +51,20 @@ std::optional<std::vector<SimSlot*>> slots_of(const Json& request) {
   return chosen;
 }
 
+std::string all_slots() {
+  std::string all;
+  for (SimSlot* each : Simulator::get().slots()) {
+    all += (all.empty() ? "" : ", ") + std::to_string(each->id) + " '" + each->label_now() + "'";
+  }
+  return all;
+}
+
 Json play_on_slots(const Json& request) {
   Fault fault;
   const std::optional<Action> action = action_named(request.value("action", ""));
-  if (!action || !is_for_slot(*action)) return bad("\"action\" must name what is done to a slot");
+  if (!action || !is_for_slot(*action)) {
+    return bad("\"action\" must be remove-token, insert-token, lose-sessions, logout or pin-state");
+  }
   fault.action = *action;
   const Json time = request.value("time_us", Json(0U));
   if (!time.is_number_unsigned() || time.get<std::uint64_t>() > kTimeUsMax) {
@@ -61,13 +73,22 @@ Json play_on_slots(const Json& request) {
   fault.time = std::chrono::microseconds(time.get<std::uint64_t>());
   if (fault.action == Action::kPinState) {
     const std::optional<PinState> pin = pin_state_named(request.value("pin", ""));
-    if (!pin) return bad("\"pin\" must name a state of the PIN");
+    if (!pin) {
+      return bad("\"pin\" must be true, count-low, final-try, locked, expired, not-initialised or to-be-changed");
+    }
     fault.pin = *pin;
   }
-  if (request.contains("slot_id")) fault.slot_id = request.at("slot_id").get<CK_SLOT_ID>();
   const auto slots = slots_of(request);
-  if (!slots) return bad("no slot has this label or id");
-  for (SimSlot* slot : *slots) Simulator::get().play(fault, *slot);
+  if (!slots) return bad("no slot has this label or id; there are: " + all_slots());
+  if (request.contains("slot_id")) {
+    const Json& id = request.at("slot_id");
+    if (fault.action != Action::kInsertToken || slots->size() != 1 || !id.is_number_unsigned() ||
+        !Simulator::get().may_have_id(*slots->front(), id.get<CK_SLOT_ID>())) {
+      return bad("\"slot_id\" is for insert-token, for one slot, and an id that no other slot has");
+    }
+    fault.slot_id = id.get<CK_SLOT_ID>();
+  }
+  for (SimSlot* slot : *slots) Simulator::get().play_now(fault, *slot);
   Json answer = good();
   answer["slots"] = slots->size();
   return answer;
@@ -136,15 +157,23 @@ void serve_client(int client) {
   }
 }
 
+// A slow client does not keep the others waiting.
 [[noreturn]] void serve(int socket) {
+  static std::atomic<int> clients{0};
   while (true) {
     const int client = accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
     if (client < 0) {
       poll(nullptr, 0, 100); // out of file descriptors, perhaps
-      continue;
+    } else if (!same_user(client) || clients >= kClientsMax) {
+      close(client);
+    } else {
+      ++clients;
+      std::thread([client] {
+        serve_client(client);
+        close(client);
+        --clients;
+      }).detach();
     }
-    if (same_user(client)) serve_client(client);
-    close(client);
   }
 }
 
@@ -175,7 +204,7 @@ int listen_at(const std::string& path) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   // Nobody can connect before listen(): the mode is right by then.
   if (fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-      chmod(path.c_str(), S_IRUSR | S_IWUSR) == 0 && listen(fd, 8) == 0) {
+      chmod(path.c_str(), S_IRUSR | S_IWUSR) == 0 && listen(fd, 64) == 0) {
     return fd;
   }
   const int error = errno;
@@ -193,7 +222,7 @@ std::string answer_control(const std::string& request) {
     if (!parsed.is_object()) return text(bad("a JSON object is wanted"));
     return text(carry_out(parsed));
   } catch (const Json::exception& error) {
-    return text(bad(error.what()));
+    return text(bad(std::string("not understood: ") + error.what()));
   }
 }
 

@@ -73,10 +73,8 @@ TEST(Distribution, HeavyTailHasItsMedianAndItsEnd) {
 }
 
 TEST(Distribution, TheWildestSettingsStayWithinTheirBounds) {
-  const Distribution distribution{.kind = Kind::kHeavyTail,
-                                  .time = std::chrono::hours(1000),
-                                  .slow = std::chrono::hours(1000),
-                                  .sigma = 5};
+  const Distribution distribution{
+      .kind = Kind::kHeavyTail, .time = std::chrono::hours(1000), .slow = std::chrono::hours(1000), .sigma = 5};
   for (const double each : microseconds_of(distribution, 1, 10'000)) {
     EXPECT_GE(each, 0);
     EXPECT_LE(each, 3.6e12);

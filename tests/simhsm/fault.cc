@@ -92,7 +92,12 @@ std::string replay_row(const Fault& fault, const Played& played) {
                                 std::chrono::duration<double>(played.at).count(), action_name(fault.action));
   // A quote cannot stand in a literal string of TOML; the slot's id says the same.
   const bool by_label = !played.label.empty() && played.label.find_first_of("'\n\r") == std::string::npos;
-  row += by_label ? fmt::format("slot = '{}'\n", played.label) : fmt::format("slot = {}\n", played.slot);
+  constexpr CK_SLOT_ID kNoSlot = ~0UL; // a call such as C_Initialize
+  if (by_label) {
+    row += fmt::format("slot = '{}'\n", played.label);
+  } else if (played.slot != kNoSlot) {
+    row += fmt::format("slot = {}\n", played.slot);
+  }
   if (played.function) {
     row += fmt::format("function = '{}'\ncall = {}\n", name_of(*played.function), played.call);
   } else {
@@ -143,6 +148,7 @@ std::vector<Fault> Script::take(Function function, CK_SLOT_ID slot, std::string_
     Fault& fault = row.fault;
     if (fault.match.function && *fault.match.function != function) continue;
     if (needs_no_call(fault) || !selects(fault.match.slot, slot, label) || !in_time(fault, since_start)) continue;
+    if (is_for_output(fault.action) && !has_output(function)) continue;
     if (!plays(row, turns_taken)) continue;
     taken.push_back(fault);
     const bool once = fault.call != 0;

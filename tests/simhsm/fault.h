@@ -35,6 +35,7 @@ enum class Action : std::uint8_t {
 };
 std::string_view action_name(Action action); // "answer", "remove-token"
 std::optional<Action> action_named(std::string_view name);
+constexpr bool is_for_output(Action action) { return action >= Action::kCorrupt && action <= Action::kOverlong; }
 bool has_rv(Action action);
 constexpr bool is_for_slot(Action action) { return action >= Action::kRemoveToken; }
 
@@ -92,6 +93,11 @@ public:
 
   void add(Fault fault) { rows_.push_back({std::move(fault), next_stream_++, 0, false}); }
   void clear() { rows_.clear(); }
+  // As a new one: the next rows draw the same random numbers again.
+  void restart() {
+    rows_.clear();
+    next_stream_ = 0;
+  }
   void clear(Action action);
   void set_seed(std::uint64_t seed) { seed_ = seed; }
   [[nodiscard]] bool empty() const { return rows_.empty(); }

@@ -61,6 +61,39 @@ TEST_F(SimFaults, ARefusedCallLeavesTheOperationActive) {
   EXPECT_EQ(sim_.violations("operation-active"), 1U);
 }
 
+TEST_F(SimFaults, AnAnswerEndsAnOperationInPartsToo) {
+  const RawToken token(functions_, tokens_);
+  CK_MECHANISM mechanism{CKM_SHA256, nullptr, 0};
+  std::array<CK_BYTE, 4> data{};
+  sim_.answer("C_DigestUpdate", CKR_DEVICE_ERROR);
+  EXPECT_EQ(functions_.C_DigestInit(token.session(), &mechanism), CKR_OK);
+  EXPECT_EQ(functions_.C_DigestUpdate(token.session(), data.data(), data.size()), CKR_DEVICE_ERROR);
+  EXPECT_EQ(functions_.C_DigestInit(token.session(), &mechanism), CKR_OK);
+  EXPECT_EQ(sim_.violations("operation-active"), 0U);
+}
+
+TEST_F(SimFaults, AnAnswerMeetsASizeQueryAndAHugeBuffer) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  CK_MECHANISM mechanism{CKM_AES_ECB, nullptr, 0};
+  std::array<CK_BYTE, 16> block{}, out{};
+  for (CK_BYTE* buffer : {static_cast<CK_BYTE*>(nullptr), out.data()}) {
+    sim_.answer("C_Encrypt", CKR_DEVICE_ERROR);
+    CK_ULONG bytes = 1UL << 62; // a caller's mistake
+    EXPECT_EQ(functions_.C_EncryptInit(token.session(), &mechanism, key), CKR_OK);
+    EXPECT_EQ(functions_.C_Encrypt(token.session(), block.data(), block.size(), buffer, &bytes), CKR_DEVICE_ERROR);
+  }
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OK);
+}
+
+TEST_F(SimFaults, FaultsOfOutputsWaitForACallThatHasOne) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  fault("action = 'short'");
+  EXPECT_EQ(random_byte(token.session()), CKR_OK);
+  EXPECT_EQ(token.encrypt_block(key).length, 15U);
+}
+
 TEST_F(SimFaults, ALostReplyLeavesWhatWasDone) {
   const RawToken token(functions_, tokens_);
   const auto aes_keys = [&] {
@@ -213,6 +246,65 @@ TEST_F(SimFaults, LostSessionsAreInvalidAndTheLoginIsGone) {
   functions_.C_CloseSession(again);
 }
 
+TEST_F(SimFaults, TheLoginIsLostWithTheSessionsThoughACallIsUnderWay) {
+  const RawToken token(functions_, tokens_);
+  sim_.hang("C_GenerateRandom");
+  std::jthread caller([&] { EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID); });
+  EXPECT_TRUE(sim_.wait_hung(1));
+  sim_.play("lose-sessions", slot_);
+  CK_SESSION_HANDLE again = 0;
+  EXPECT_EQ(open(&again), CKR_OK);
+  CK_STATE now = 0;
+  EXPECT_EQ(state(again, &now), CKR_OK);
+  EXPECT_EQ(now, CKS_RW_PUBLIC_SESSION);
+  EXPECT_EQ(log_in(again, tokens_.pin(0)), CKR_OK);
+  sim_.release();
+  caller.join();
+  EXPECT_EQ(state(again), CKR_OK); // what was lost took nothing with it
+  functions_.C_CloseSession(again);
+}
+
+TEST_F(SimFaults, ACallThatOutlivesFinaliseClosesNobodysSession) {
+  EXPECT_EXIT(
+      {
+        CK_SESSION_HANDLE old = 0;
+        CK_SESSION_HANDLE fresh = 0;
+        bool right = open(&old) == CKR_OK;
+        sim_.hang("C_GetSessionInfo");
+        std::jthread caller([&] { state(old); });
+        right = right && sim_.wait_hung(1) && functions_.C_Finalize(nullptr) == CKR_OK;
+        CK_C_INITIALIZE_ARGS args{};
+        args.flags = CKF_OS_LOCKING_OK;
+        right = right && functions_.C_Initialize(&args) == CKR_OK;
+        find_slot_again();
+        right = right && open(&fresh) == CKR_OK;
+        sim_.release();
+        caller.join();
+        _exit(right && state(fresh) == CKR_OK ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+TEST_F(SimFaults, ATimedReturnIsForgottenWhenTheTokenIsPulledAgain) {
+  sim_.play("remove-token", slot_, R"("time_us":1)");
+  sim_.play("insert-token", slot_);
+  sim_.play("remove-token", slot_);
+  CK_SESSION_HANDLE session = 0;
+  EXPECT_EQ(open(&session), CKR_TOKEN_NOT_PRESENT);
+  sim_.play("remove-token", slot_, R"("time_us":1)");
+  EXPECT_THAT(sim_.request(R"({"command":"clear-faults"})"), HasSubstr(R"("ok":true)")); // a return is no fault
+  EXPECT_EQ(open(&session), CKR_OK);
+  functions_.C_CloseSession(session);
+}
+
+TEST_F(SimFaults, AnIdThatAnotherSlotHasIsRefused) {
+  const std::string taken = R"("action":"insert-token","slot":)" + std::to_string(slot_) + R"(,"slot_id":)";
+  const TokenFolder other(1, HSMUX_TEST_SIMHSM);
+  EXPECT_THAT(sim_.request(R"({"command":"play",)" + taken + std::to_string(other.slot_id(0)) + "}"),
+              HasSubstr("no other slot has"));
+  EXPECT_THAT(sim_.request(R"({"command":"play",)" + taken + "-1}"), HasSubstr("no other slot has"));
+}
+
 TEST_F(SimFaults, ALostLoginLeavesTheSessions) {
   const RawToken token(functions_, tokens_);
   sim_.play("logout", slot_);
@@ -269,6 +361,15 @@ INSTANTIATE_TEST_SUITE_P(All, SimPin,
 
 // --- the script's log ---
 
+TEST_F(SimFaults, WhatIsDoneFromOutsideIsCountedToo) {
+  sim_.reset_counts();
+  sim_.play("remove-token", slot_);
+  sim_.play("insert-token", slot_);
+  sim_.kill_sessions(slot_);
+  EXPECT_THAT(sim_.request(R"({"command":"status"})"),
+              HasSubstr(R"("faults_played":{"insert-token":1,"lose-sessions":1,"remove-token":1})"));
+}
+
 TEST_F(SimFaults, PlayedFaultsAreCounted) {
   const RawToken token(functions_, tokens_);
   fault("function = 'C_GenerateRandom'\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'\ntimes = 2");
@@ -281,7 +382,8 @@ TEST_F(SimFaults, TheLogOfWhatWasPlayedIsAScript) {
   std::ofstream(config) << "mode = 'own'\nlog = '" << log << "'\n[[token]]\nlabel = 'sim-0'\n[[fault]]\n"
                         << "function = 'C_GetTokenInfo'\nevery = 3\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'\n";
   setenv("HSMUX_SIM_CONFIG", config.c_str(), 1);
-  const CK_FUNCTION_LIST& copy = functions_of(SimControl::copy_into(tokens_.folder(), HSMUX_TEST_SIMHSM));
+  const std::string path = SimControl::copy_into(tokens_.folder(), HSMUX_TEST_SIMHSM);
+  const CK_FUNCTION_LIST& copy = functions_of(path);
   unsetenv("HSMUX_SIM_CONFIG");
   ASSERT_EQ(copy.C_Initialize(nullptr), CKR_OK);
   CK_TOKEN_INFO info{};
@@ -291,6 +393,10 @@ TEST_F(SimFaults, TheLogOfWhatWasPlayedIsAScript) {
   EXPECT_THAT(text.str(), HasSubstr("action = 'answer'\nslot = 'sim-0'\nfunction = 'C_GetTokenInfo'\ncall = 3\n"
                                     "rv = 'CKR_DEVICE_ERROR'\n"));
   EXPECT_THAT(text.str(), HasSubstr("call = 6\n"));
+  // As it was loaded: its faults, too.
+  const SimControl control(path);
+  control.reset();
+  for (int i = 1; i <= 3; ++i) EXPECT_EQ(copy.C_GetTokenInfo(0, &info), i % 3 == 0 ? CKR_DEVICE_ERROR : CKR_OK);
 }
 
 } // namespace

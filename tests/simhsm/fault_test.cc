@@ -163,6 +163,12 @@ TEST(FaultScript, WhatWasPlayedIsAScriptThatPlaysItAgain) {
   EXPECT_GT(again->faults.size(), 10U);
 }
 
+TEST(FaultScript, APlayedCallOfNoSlotNamesNone) {
+  const std::string row = replay_row(answer(0x30), {Function::C_Initialize, 1, ~0UL, "", seconds(0)});
+  EXPECT_EQ(row.find("slot"), std::string::npos) << row;
+  EXPECT_TRUE(read_settings(row, "log", {}, true).has_value());
+}
+
 TEST(FaultScript, EveryActionHasANameThatIsUnderstood) {
   for (int i = 0; i <= static_cast<int>(Action::kPinState); ++i) {
     const auto action = static_cast<Action>(i);

@@ -112,4 +112,16 @@ constexpr std::optional<OperationStep> operation_step(Function function) {
   }
 }
 
+// The last call of an operation that gives something out: what faults of outputs are about.
+constexpr bool has_output(Function function) {
+  const std::optional<OperationStep> step = operation_step(function);
+  if (!step || (step->step != Step::kOneShot && step->step != Step::kFinal)) return false;
+  return step->kind != OperationKind::kFind && step->kind != OperationKind::kVerify;
+}
+// The functions whose failure ends an operation (PKCS#11 2.40, 5.2); a search goes on until its Final.
+constexpr bool failure_ends_operation(Function function) {
+  const std::optional<OperationStep> step = operation_step(function);
+  return step && step->step != Step::kInit && function != Function::C_FindObjects;
+}
+
 } // namespace hsmux::sim

@@ -57,6 +57,17 @@ TEST_F(SimLimits, TheReportedLimitLiesInEachKnownWay) {
   EXPECT_EQ(token_info().ulMaxSessionCount, 1000U);
 }
 
+TEST_F(SimLimits, TheLastSessionThatTimesOutEndsTheEpoch) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  sim_.apply("[limits]\nsession_idle_us = 1");
+  EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID);
+  sim_.apply("[limits]\nsession_idle_us = 0");
+  const RawToken again(functions_, tokens_);
+  EXPECT_NE(again.encrypt_block(key).rv, CKR_OK);
+  EXPECT_EQ(sim_.violations("stale-handle"), 1U);
+}
+
 TEST_F(SimLimits, ASessionThatNobodyUsesIsClosed) {
   const RawToken token(functions_, tokens_);
   sim_.apply("[limits]\nsession_idle_us = 1");
@@ -193,6 +204,25 @@ TEST_F(SimLimits, AThrottleAnswersWhatIsAboveIt) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(random_byte(token.session()), CKR_OK);
   EXPECT_EQ(random_byte(token.session()), CKR_DEVICE_MEMORY);
   EXPECT_EQ(state(token.session()), CKR_OK); // it is on what takes an engine
+}
+
+TEST_F(SimLimits, AThrottledOperationIsEnded) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  sim_.apply("[[hsm]]\nthrottle = { per_second = 0.001, burst = 1, answer = 'CKR_DEVICE_MEMORY' }\n"
+             "[[time]]\nfunction = 'C_Encrypt'\nus = 1");
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OK);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_DEVICE_MEMORY);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_DEVICE_MEMORY); // Init would answer CKR_OPERATION_ACTIVE
+  EXPECT_EQ(sim_.violations("operation-active"), 0U);
+}
+
+TEST_F(SimLimits, DriftCountsFromWhenTheRowIsAdded) {
+  const RawToken token(functions_, tokens_);
+  // Were it counted from when the module was loaded, the call would take an hour.
+  sim_.apply("[[time]]\nfunction = 'C_GenerateRandom'\nkind = 'drifting'\nus = 0\nslow_us = 3_600_000_000\n"
+             "over_us = 3_600_000_000_000");
+  EXPECT_EQ(random_byte(token.session()), CKR_OK);
 }
 
 // --- rules ---

@@ -50,7 +50,7 @@ CK_SESSION_HANDLE SessionTable::add(SimSlot& slot, CK_SESSION_HANDLE backend, bo
   session.login_epoch = slot.login_epoch;
   session.operations = {};
   session.checked_object = 0;
-  session.lost = false;
+  session.lost = session.gone = false;
   session.slot = &slot;
   session.used_at_ns = now.count();
   session.handle = handle;
@@ -110,10 +110,16 @@ bool SessionTable::leave(Session& session, Nanoseconds now) {
 
 void SessionTable::remove(Session& session) { bury(session, false, false); }
 
+void SessionTable::drop(CK_SESSION_HANDLE handle) {
+  const Entered entered = enter(handle, Function::C_CloseSession, Nanoseconds{0}, Nanoseconds{0});
+  if (entered.outcome == Outcome::kEntered) bury(*entered.session, true, false);
+}
+
 void SessionTable::bury(Session& session, bool close_in_backend, bool remember) {
   SimSlot* slot = session.slot;
   const CK_SESSION_HANDLE handle = session.handle;
-  if (close_in_backend) close_(session.backend);
+  // A handle of a finalised backend may be another session's by now.
+  if (close_in_backend && !session.gone) close_(session.backend);
   const std::lock_guard lock(mutex_);
   if (remember) {
     dead_[handle] = {slot, false};
@@ -123,7 +129,8 @@ void SessionTable::bury(Session& session, bool close_in_backend, bool remember) 
       dead_order_.pop_front();
     }
   }
-  --slot->sessions;
+  // The token's last session ends its login (PKCS#11 2.40, 5.6, C_CloseSession).
+  if (--slot->sessions == 0) ++slot->epoch;
   session.handle = 0;
   session.running = Session::kFree;
   free_.push_back((handle & kIndexMask) - 1);
@@ -143,9 +150,19 @@ void SessionTable::each_open(const std::function<void(Session&)>& visit) {
 unsigned long SessionTable::lose(const SimSlot* slot) {
   unsigned long lost = 0;
   each_open([&](Session& session) {
-    if ((slot != nullptr && session.slot != slot) || session.lost.exchange(true)) return;
-    ++lost;
-    if (own(session, Session::kClosing)) bury(session, true, true); // else its owner sees the mark when the call ends
+    const auto meant = [&] { return slot == nullptr || session.slot == slot; };
+    if (!meant()) return;
+    if (own(session, Session::kClosing)) {
+      // Ours now; but the cell may have become another slot's session just before.
+      if (meant()) {
+        ++lost;
+        bury(session, true, true);
+      } else {
+        session.running = Session::kIdle;
+      }
+    } else if (!session.lost.exchange(true)) {
+      ++lost; // its owner sees the mark when the call ends
+    }
   });
   return lost;
 }
@@ -163,6 +180,7 @@ void SessionTable::lose_idle(Nanoseconds now, Nanoseconds idle_max) {
 
 void SessionTable::clear() {
   each_open([&](Session& session) {
+    session.gone = true;
     session.lost = true;
     if (own(session, Session::kClosing)) bury(session, false, true);
   });

@@ -30,6 +30,7 @@ struct alignas(64) Session {
   std::atomic<CK_SESSION_HANDLE> handle{0}; // 0: this cell is free
   std::atomic<int> running{kFree};          // the Function whose caller owns the session now
   std::atomic<bool> lost{false};            // as soon as it is idle it goes
+  std::atomic<bool> gone{false};            // in the backend, which was finalised
   std::atomic<SimSlot*> slot{nullptr};
   std::atomic<std::int64_t> used_at_ns{0};
 
@@ -73,12 +74,14 @@ public:
   bool leave(Session& session, Nanoseconds now);
   // By its owner, who has closed it in the backend.
   void remove(Session& session);
+  // One that nobody was told of yet.
+  void drop(CK_SESSION_HANDLE handle);
 
   // Sessions of `slot` (nullptr: of all) are lost: now where they are idle, else when their call ends. How many.
   unsigned long lose(const SimSlot* slot);
   // Closes what nobody used for so long.
   void lose_idle(Nanoseconds now, Nanoseconds idle_max);
-  // As if none had ever been open: after C_Finalize, whose backend has closed them.
+  // All are lost, and the backend has closed them itself: after C_Finalize.
   void clear();
 
 private:

@@ -104,7 +104,9 @@ void read_table(const toml::table& table, std::string_view name, const std::map<
     if (setter == setters.end()) {
       std::vector<std::string_view> known;
       for (const auto& [each, ignored] : setters) known.push_back(each);
-      refuse(node, full, fmt::format("unknown key; allowed: {}", fmt::join(known, ", ")));
+      refuse(node, full,
+             fmt::format("unknown key; allowed: {}{}", fmt::join(known, ", "),
+                         name.empty() ? "" : "; keys of the top level stand above the first [table]"));
     }
     setter->second(node, full);
   }
@@ -222,6 +224,7 @@ TimeRow read_time(const toml::table& table) {
               {"share", [&](auto& n, auto k) { service.share = number_of(n, k, 0, 1); }},
               {"sigma", [&](auto& n, auto k) { service.sigma = number_of(n, k, 0, 5); }},
               {"over_us", [&](auto& n, auto k) { service.over = microseconds_of(n, k); }}});
+  if (!table.contains("us")) refuse(table, "time.us", "is missing");
   using enum Distribution::Kind;
   const bool needs_slow = service.kind == kBimodal || service.kind == kHeavyTail || service.kind == kDrifting;
   if (needs_slow && !table.contains("slow_us")) refuse(table, "time.slow_us", "is missing for this kind");
@@ -230,6 +233,29 @@ TimeRow read_time(const toml::table& table) {
   if (service.kind == kHeavyTail && service.sigma <= 0) refuse(table, "time.sigma", "above 0 is wanted for this kind");
   if (service.kind == kDrifting && service.over.count() == 0) refuse(table, "time.over_us", "is missing for this kind");
   return row;
+}
+
+// Call numbers, multiples, chance and turns exclude each other: what both together would mean is anybody's guess.
+void check_when(const toml::table& table, Fault& fault) {
+  const bool turns = table.contains("skip");
+  const int ways = static_cast<int>(table.contains("call")) + static_cast<int>(table.contains("every")) +
+                   static_cast<int>(table.contains("probability")) + static_cast<int>(turns);
+  if (ways > 1) refuse(table, "fault", "one of call, every, probability and skip is allowed");
+  if (table.contains("call") && fault.call == 0) refuse(table, "fault.call", "counts from 1");
+  if (table.contains("call") && table.contains("times")) refuse(table, "fault.times", "a call number comes once");
+  if (table.contains("every") && fault.every == 0) refuse(table, "fault.every", "1 or more is wanted");
+  if (table.contains("probability") && fault.probability <= 0) refuse(table, "fault.probability", "above 0 is wanted");
+  if (fault.at && fault.until && *fault.at >= *fault.until) refuse(table, "fault.until_us", "lies before at_us");
+  // Rows that look at call numbers, or at a span of time, play as often as these say.
+  const bool often = fault.every != 0 || fault.probability > 0 || fault.until;
+  if (often && !table.contains("times")) fault.times = 0;
+  const bool timed =
+      fault.action == Action::kDelay || fault.action == Action::kHang || fault.action == Action::kRemoveToken;
+  if (table.contains("time_us") && !timed) refuse(table, "fault.time_us", "goes with delay, hang and remove-token");
+  if (fault.slot_id && fault.action != Action::kInsertToken) refuse(table, "fault.slot_id", "goes with insert-token");
+  if (is_for_output(fault.action) && fault.match.function && !has_output(*fault.match.function)) {
+    refuse(table, "fault.function", "outputs are those of C_Sign, C_Encrypt, C_Decrypt, C_Digest and their Finals");
+  }
 }
 
 Fault read_fault(const toml::table& table) {
@@ -268,9 +294,7 @@ Fault read_fault(const toml::table& table) {
   if (fault.action == Action::kDelay && fault.time.count() == 0)
     refuse(table, "fault.time_us", "is missing for a delay");
   if ((fault.action == Action::kPinState) != table.contains("pin")) refuse(table, "fault.pin", "goes with 'pin-state'");
-  // Rows that look at call numbers, or at time alone, play as often as these say.
-  const bool often = fault.every != 0 || fault.probability > 0 || fault.until;
-  if (often && !table.contains("times")) fault.times = 0;
+  check_when(table, fault);
   return fault;
 }
 
@@ -325,13 +349,13 @@ void read_all(const toml::table& table, Settings& settings, bool running) {
               {"hsm",
                [&](auto& n, auto k) {
                  settings.hsms.clear();
-          ++settings.shape;
+                 ++settings.shape;
                  read_rows(n, k, [&](const toml::table& row) { settings.hsms.push_back(read_hsm(row)); });
                }},
               {"time",
                [&](auto& n, auto k) {
                  settings.times.clear();
-          ++settings.shape;
+                 ++settings.shape;
                  read_rows(n, k, [&](const toml::table& row) { settings.times.push_back(read_time(row)); });
                }},
               {"fault", [&](auto& n, auto k) {

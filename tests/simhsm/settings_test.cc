@@ -135,6 +135,22 @@ TEST(SimSettings, MistakesAreToldWithTheirLineAndWhatIsAllowed) {
   EXPECT_THAT(error_of("strict = ['x']"), HasSubstr("two-threads"));
   EXPECT_THAT(error_of("limits = 3"), HasSubstr("[limits] is wanted"));
   EXPECT_THAT(error_of("[[hsm]"), HasSubstr("sim.toml:1:"));
+  EXPECT_THAT(error_of("[[time]]\nkind = 'constant'"), HasSubstr("time.us: is missing"));
+  EXPECT_THAT(error_of("[[hsm]]\nseed = 3"), HasSubstr("above the first [table]"));
+}
+
+TEST(SimSettings, WaysToSayWhenExcludeEachOther) {
+  const std::string row = "[[fault]]\naction = 'corrupt'\n";
+  EXPECT_THAT(error_of(row + "every = 2\nskip = 4"), HasSubstr("one of call, every, probability and skip"));
+  EXPECT_THAT(error_of(row + "call = 2\nprobability = 0.5"), HasSubstr("one of"));
+  EXPECT_THAT(error_of(row + "call = 0"), HasSubstr("counts from 1"));
+  EXPECT_THAT(error_of(row + "call = 3\ntimes = 2"), HasSubstr("once"));
+  EXPECT_THAT(error_of(row + "every = 0"), HasSubstr("fault.every"));
+  EXPECT_THAT(error_of(row + "probability = 0"), HasSubstr("fault.probability"));
+  EXPECT_THAT(error_of(row + "at_us = 5\nuntil_us = 5"), HasSubstr("fault.until_us"));
+  EXPECT_THAT(error_of(row + "time_us = 5"), HasSubstr("fault.time_us"));
+  EXPECT_THAT(error_of(row + "slot_id = 5"), HasSubstr("fault.slot_id"));
+  EXPECT_THAT(error_of(row + "function = 'C_GenerateRandom'"), HasSubstr("outputs are those of"));
 }
 
 TEST(SimSettings, WhatIsFixedAtTheStartIsRefusedWhileItRuns) {

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "tests/simhsm/control.h"
 #include "tests/simhsm/raw_token.h"
@@ -41,6 +44,19 @@ protected:
     CK_ULONG count = 0;
     EXPECT_EQ(functions_.C_GetSlotList(CK_TRUE, nullptr, &count), CKR_OK);
     return count;
+  }
+  // SoftHSM gives its slots other ids when it is initialised anew.
+  void find_slot_again() {
+    std::array<CK_SLOT_ID, 256> ids{};
+    CK_ULONG count = ids.size();
+    EXPECT_EQ(functions_.C_GetSlotList(CK_TRUE, nullptr, &count), CKR_OK);
+    EXPECT_EQ(functions_.C_GetSlotList(CK_TRUE, ids.data(), &count), CKR_OK);
+    for (const CK_SLOT_ID id : std::span(ids).first(count)) {
+      CK_TOKEN_INFO info{};
+      if (functions_.C_GetTokenInfo(id, &info) != CKR_OK) continue;
+      const std::string_view label(reinterpret_cast<const char*>(info.label), sizeof info.label);
+      if (label.starts_with(tokens_.label(0) + " ")) slot_ = id;
+    }
   }
   void fault(const std::string& rows) const { sim_.apply("[[fault]]\n" + rows); }
 

@@ -31,13 +31,15 @@ struct SimSlot {
   std::atomic<bool> present{true};
   std::atomic<PinState> pin{PinState::kTrue};
   std::atomic<CK_FLAGS> flags_set{0}, flags_cleared{0};
+  std::atomic<std::int64_t> back_at_ns{0}; // a token that was pulled for a time comes back; 0 = not by itself
 
   // A new one begins when the login ends, for whatever reason: handles of one epoch are not used in another.
   std::atomic<std::uint64_t> epoch{1};
   std::atomic<std::uint64_t> login_epoch{0}; // the caller knows this one: it has logged in since it began
 
   std::atomic<unsigned long> sessions{0};
-  std::array<std::atomic<std::uint64_t>, kFunctions> calls{}; // since the module was loaded
+  std::array<std::atomic<std::uint64_t>, kFunctions> calls{};   // since the module was loaded
+  std::array<std::atomic<std::uint64_t>, kFunctions> offered{}; // of these, to the fault script: not refused before
 
   // Replaced as a whole when settings change; old ones stay, calls may still read them.
   std::atomic<const SlotProfile*> profile{nullptr};

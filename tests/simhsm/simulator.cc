@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -24,6 +25,7 @@ std::string variable(const char* name) {
 std::expected<Settings, std::string> settings_at_start() {
   Settings settings;
   if (const std::string path = variable("HSMUX_SIM_CONFIG"); !path.empty()) {
+    if (!std::filesystem::is_regular_file(path)) return std::unexpected(path + ": is no file (HSMUX_SIM_CONFIG)");
     std::ifstream file(path);
     const std::string text{std::istreambuf_iterator<char>(file), {}};
     if (!file) return std::unexpected(path + ": cannot be read (HSMUX_SIM_CONFIG)");
@@ -74,10 +76,11 @@ bool Simulator::start() {
     const std::string control_path = settings->control_path;
     {
       const std::lock_guard lock(settings_mutex_);
+      first_faults_ = settings->faults;
       use(std::move(*settings));
     }
-    if (!control_path.empty()) serve_control(control_path);
     backend_ = backend;
+    if (backend != nullptr && !control_path.empty()) serve_control(control_path);
   });
   return backend_ != nullptr;
 }
@@ -113,14 +116,17 @@ std::expected<void, std::string> Simulator::apply(const std::string& text) {
 }
 
 void Simulator::reset() {
+  change_script([](Script& script) { script.restart(); });
+  release();
   {
     const std::lock_guard lock(settings_mutex_);
-    Settings first = all_settings_.front(); // without its faults: use() took them
+    Settings first = all_settings_.front();
+    first.faults = first_faults_;
+    first.shape = settings().shape + 1; // its times begin anew
     for (TimeRow& row : first.times) row.since.reset();
     change_backend(first);
     use(std::move(first));
   }
-  change_script([](Script& script) { script.clear(); });
   {
     const std::lock_guard lock(mechanisms_mutex_);
     hidden_.clear();
@@ -145,10 +151,10 @@ void Simulator::initialised(bool now) {
 SimSlot* Simulator::find_slot(CK_SLOT_ID id) {
   {
     const std::shared_lock lock(slots_mutex_);
-    for (SimSlot& slot : slots_) {
-      if (slot.id == id) return &slot;
-      if (slot.backend_id == id) return nullptr; // it has another id now
-    }
+    const auto by_id = std::ranges::find_if(slots_, [&](const SimSlot& slot) { return slot.id == id; });
+    if (by_id != slots_.end()) return &*by_id;
+    // One that has another id now.
+    if (std::ranges::find(slots_, id, &SimSlot::backend_id) != slots_.end()) return nullptr;
   }
   CK_SLOT_INFO info{};
   return backend().C_GetSlotInfo(id, &info) == CKR_OK ? &slot_of_backend(id) : nullptr;

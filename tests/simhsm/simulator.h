@@ -38,8 +38,8 @@ public:
   [[nodiscard]] const Settings& settings() const { return *settings_; } // as of now; stays valid
   // Settings on top of those that are there. Errors: as read_settings.
   std::expected<void, std::string> apply(const std::string& text);
-  // Everything as it was after start(): counts, faults, limits, flags, mechanisms. Sessions stay open, hung calls go
-  // on.
+  // Everything as it was after start(): counts, faults, limits, flags, mechanisms. Hung calls are released, sessions
+  // stay open.
   void reset();
 
   [[nodiscard]] bool initialised() const { return initialised_; }
@@ -60,17 +60,24 @@ public:
 
   // Faults.
   [[nodiscard]] bool has_faults() const { return has_faults_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool has_due() const { return has_faults() || coming_back_.load(std::memory_order_relaxed) != 0; }
   std::vector<Fault> take_faults(Function function, SimSlot& slot, std::uint64_t call);
   void change_script(const std::function<void(Script&)>& change);
   // Plays what its time alone brings about.
   void play_due();
   void play(const Fault& fault, SimSlot& slot);
-  // Until release(), or for `time` where that is not 0.
-  void hang(Nanoseconds time = Nanoseconds{0});
+  // By somebody from outside, now: also counted and logged.
+  void play_now(const Fault& fault, SimSlot& slot);
+  // False for an id that another slot has.
+  bool may_have_id(const SimSlot& slot, CK_SLOT_ID id);
+  // Until a release() after `releases` was read, or for `time` where that is not 0.
+  [[nodiscard]] unsigned long releases() const { return releases_; }
+  void hang(unsigned long releases, Nanoseconds time = Nanoseconds{0});
   void release();
   bool wait_hung(unsigned long calls, std::chrono::milliseconds timeout);
 
   unsigned long lose_sessions(CK_SLOT_ID slot);
+  unsigned long lose_sessions_now(CK_SLOT_ID slot); // by somebody from outside, as play_now
   CK_RV log_out(SimSlot& slot);
   void new_epoch(SimSlot& slot) { ++slot.epoch; }
 
@@ -94,7 +101,8 @@ public:
 
 private:
   Simulator();
-  void use(Settings settings); // with the mutex held
+  void use(Settings settings);    // with the mutex held
+  CK_RV end_login(SimSlot& slot); // in the backend
   void insert(SimSlot& slot, std::optional<CK_SLOT_ID> id);
   void remove(SimSlot& slot, Nanoseconds time);
   void log_fault(const Fault& fault, std::optional<Function> function, SimSlot& slot, std::uint64_t call);
@@ -103,14 +111,16 @@ private:
   std::once_flag started_;
   const CK_FUNCTION_LIST* backend_ = nullptr;
   std::string statistics_path_;
-  pid_t owner_ = 0; // children made by fork() write no statistics
+  pid_t owner_ = 0;          // children made by fork() write no statistics
   std::FILE* log_ = nullptr; // guarded by script_mutex_
   std::atomic<bool> initialised_{false};
   std::atomic<const Settings*> settings_{nullptr};
 
-  std::mutex settings_mutex_; // guards the next two: what settings_ and the slots' profiles point to or have pointed to
+  std::mutex
+      settings_mutex_; // guards the next three: what settings_ and the slots' profiles point to or have pointed to
   std::deque<Settings> all_settings_;
   std::deque<SlotProfile> all_profiles_;
+  std::vector<Fault> first_faults_; // those of the start, for reset()
 
   SimSlot no_slot_{kAnySlot, 0};
   std::shared_mutex slots_mutex_; // guards the next one; slots themselves stay
@@ -120,6 +130,7 @@ private:
   std::mutex reserve_mutex_; // one reservation at a time, so that limits hold
 
   std::atomic<bool> has_faults_{false};
+  std::atomic<unsigned> coming_back_{0}; // slots with back_at_ns
   std::atomic<std::int64_t> started_at_ns_{0};
   std::mutex script_mutex_; // guards the next two and log_
   Script script_;
@@ -129,9 +140,10 @@ private:
   std::set<CK_MECHANISM_TYPE> hidden_, listed_;
   std::atomic<bool> has_hidden_{false};
 
-  std::mutex hang_mutex_; // guards the next two
+  std::mutex hang_mutex_; // guards the next two but one
   std::condition_variable changed_;
-  unsigned long hung_ = 0, releases_ = 0;
+  unsigned long hung_ = 0;
+  std::atomic<unsigned long> releases_{0}; // written under hang_mutex_
 
   Violations violations_;
   std::mutex counts_mutex_; // guards the next one

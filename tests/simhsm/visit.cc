@@ -35,7 +35,7 @@ Visit& Visit::current() { return *visit_of_this_thread; }
 Visit::Visit(Function function, Target target, unsigned long first, const CK_MECHANISM* mechanism)
     : simulator_(Simulator::get()), function_(function), target_(target), slot_(&simulator_.no_slot()) {
   visit_of_this_thread = this;
-  if (simulator_.has_faults()) simulator_.play_due();
+  if (simulator_.has_due()) simulator_.play_due();
   const bool initialised = simulator_.initialised();
   if (initialised && target == Target::kSlot) {
     SimSlot* slot = simulator_.find_slot(first);
@@ -43,15 +43,17 @@ Visit::Visit(Function function, Target target, unsigned long first, const CK_MEC
     if (slot != nullptr) slot_ = slot;
   }
   if (initialised && target == Target::kSession) enter_session(first);
-  const std::uint64_t call = ++slot_->calls.at(static_cast<std::size_t>(function));
+  ++slot_->calls.at(static_cast<std::size_t>(function));
   if (!initialised && !needs_no_initialisation(function)) {
     simulator_.violation(Violation::kFinalised, std::string(name_of(function)) + " while not initialised");
     refuse(CKR_CRYPTOKI_NOT_INITIALIZED);
   }
   if (refusal_) return;
+  const std::uint64_t call = ++slot_->offered.at(static_cast<std::size_t>(function));
   if (simulator_.has_faults()) {
+    const unsigned long releases = simulator_.releases(); // before the fault is taken: a release then counts
     faults_ = simulator_.take_faults(function, *slot_, call);
-    meet_faults();
+    meet_faults(releases);
   }
   book(mechanism);
 }
@@ -84,22 +86,26 @@ void Visit::enter_session(CK_SESSION_HANDLE handle) {
   }
 }
 
-void Visit::meet_faults() {
+void Visit::meet_faults(unsigned long releases) {
   if (fault(Action::kCrash) != nullptr) std::raise(SIGSEGV);
   Nanoseconds delay{0};
   for (const Fault& each : faults_) {
     if (each.action == Action::kDelay) delay += each.time;
   }
   if (delay.count() > 0) wait_until(now() + delay);
-  if (const Fault* hang = fault(Action::kHang)) simulator_.hang(hang->time);
+  if (const Fault* hang = fault(Action::kHang)) simulator_.hang(releases, hang->time);
   if (session_ != nullptr && session_->lost) refuse(CKR_SESSION_HANDLE_INVALID);
   if (const Fault* refused = fault(Action::kRefuse)) refuse(refused->rv);
   if (const Fault* answered = fault(Action::kAnswer)) {
-    const std::optional<OperationStep> step = operation_step(function_);
-    const bool ends_operation =
-        step && (step->step == Step::kOneShot || step->step == Step::kFinal) && answered->rv != CKR_BUFFER_TOO_SMALL;
-    // work_operation.cc lets the backend end it.
-    if (!ends_operation) refuse(answered->rv);
+    answer(answered->rv);
+  }
+}
+
+void Visit::answer(CK_RV rv) {
+  if (failure_ends_operation(function_) && rv != CKR_BUFFER_TOO_SMALL) {
+    answer_instead_ = answer_instead_.value_or(rv); // work_operation.cc lets the backend end the operation
+  } else {
+    refuse(rv);
   }
 }
 
@@ -128,11 +134,12 @@ void Visit::book(const CK_MECHANISM* mechanism) {
   }
   const std::lock_guard lock(slot_->schedule_mutex);
   const Nanoseconds arrival = now() + round_trip / 2;
+  const Nanoseconds since_added = simulator_.since_start() - row->since.value_or(Nanoseconds{0});
   const Nanoseconds service =
-      row->service.draw(simulator_.settings().seed, slot_->stream, slot_->schedule.booked(), simulator_.since_start());
+      row->service.draw(simulator_.settings().seed, slot_->stream, slot_->schedule.booked(), since_added);
   const Booking booking = slot_->schedule.book(arrival, service, profile.hsm.throttle);
   answer_at_ = booking.end + (round_trip - round_trip / 2);
-  if (booking.refused) refuse(*profile.hsm.throttle.answer);
+  if (booking.refused) answer(*profile.hsm.throttle.answer);
 }
 
 unsigned long Visit::backend_target() const {

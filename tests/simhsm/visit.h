@@ -25,6 +25,9 @@ public:
   // After the work: waits until the HSM would have answered, and gives up the session. The answer for the caller.
   CK_RV finish(CK_RV rv);
 
+  // The answer in place of the backend's, which must end the operation all the same.
+  [[nodiscard]] std::optional<CK_RV> answer_instead() const { return answer_instead_; }
+
   [[nodiscard]] SimSlot& slot() const { return *slot_; }
   [[nodiscard]] Session& session() const { return *session_; } // of functions whose target is one
   [[nodiscard]] const Fault* fault(Action action) const { return find(faults_, action); }
@@ -33,12 +36,13 @@ public:
 
 private:
   void enter_session(CK_SESSION_HANDLE handle);
-  void meet_faults();
+  void meet_faults(unsigned long releases);
   void book(const CK_MECHANISM* mechanism);
   [[nodiscard]] const TimeRow* time_row(const CK_MECHANISM* mechanism) const;
   void refuse(CK_RV rv) {
     if (!refusal_) refusal_ = rv;
   }
+  void answer(CK_RV rv);
   CK_RV leave_session(CK_RV rv);
 
   Simulator& simulator_;
@@ -47,7 +51,7 @@ private:
   SimSlot* slot_;
   Session* session_ = nullptr;
   bool closed_ = false;
-  std::optional<CK_RV> refusal_;
+  std::optional<CK_RV> refusal_, answer_instead_;
   std::vector<Fault> faults_;
   Nanoseconds answer_at_{0}; // 0: at once
 };

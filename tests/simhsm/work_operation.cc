@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/simhsm/visit.h"
@@ -58,8 +59,34 @@ template <Function kFunction> CK_RV followed(CK_RV rv, bool size_query = false) 
   return rv;
 }
 
-// The fault that answers in place of an operation that the backend nevertheless ends.
-const Fault* answer() { return visit().fault(Action::kAnswer); }
+constexpr CK_ULONG kScratchBytes = 64UL << 10;
+
+// Ends an operation in the backend: by a null mechanism where it knows that (PKCS#11 3.0), else by its last call.
+bool end_in_backend(CK_SESSION_HANDLE session, OperationKind kind) {
+  const CK_FUNCTION_LIST& backend = simulator().backend();
+  std::vector<CK_BYTE> scratch(kScratchBytes);
+  CK_ULONG bytes = scratch.size();
+  using enum OperationKind;
+  switch (kind) {
+  case kFind: return backend.C_FindObjectsFinal(session) == CKR_OK;
+  case kEncrypt:
+    return backend.C_EncryptInit(session, nullptr, 0) == CKR_OK ||
+           backend.C_EncryptFinal(session, scratch.data(), &bytes) != CKR_OPERATION_NOT_INITIALIZED;
+  case kDecrypt:
+    return backend.C_DecryptInit(session, nullptr, 0) == CKR_OK ||
+           backend.C_DecryptFinal(session, scratch.data(), &bytes) != CKR_OPERATION_NOT_INITIALIZED;
+  case kDigest:
+    return backend.C_DigestInit(session, nullptr) == CKR_OK ||
+           backend.C_DigestFinal(session, scratch.data(), &bytes) != CKR_OPERATION_NOT_INITIALIZED;
+  case kSign:
+    return backend.C_SignInit(session, nullptr, 0) == CKR_OK ||
+           backend.C_SignFinal(session, scratch.data(), &bytes) != CKR_OPERATION_NOT_INITIALIZED;
+  case kVerify:
+    return backend.C_VerifyInit(session, nullptr, 0) == CKR_OK ||
+           backend.C_VerifyFinal(session, scratch.data(), 1) != CKR_OPERATION_NOT_INITIALIZED;
+  }
+  return false;
+}
 
 void change_output(CK_BYTE* out, CK_ULONG capacity, CK_ULONG* bytes) {
   if (visit().fault(Action::kCorrupt) != nullptr && *bytes > 0) out[*bytes / 2] ^= 1;
@@ -78,13 +105,14 @@ CK_RV with_output(CK_SESSION_HANDLE session, Inputs... inputs, CK_BYTE* out, CK_
   if (hot && out == nullptr) {
     simulator().violation(Violation::kSizeQuery, std::string(name_of(kFunction)) + " without a buffer (size query)");
   }
-  if (out == nullptr || out_bytes == nullptr) return followed<kFunction>(call(out, out_bytes), out_bytes != nullptr);
-  if (const Fault* instead = answer()) {
-    std::vector<CK_BYTE> unseen(std::max<CK_ULONG>(*out_bytes, 1) + 4096);
+  if (const std::optional<CK_RV> instead = visit().answer_instead()) {
+    // The last call with a buffer of our own: modules of 2.40 have no other way to end what was not begun in parts.
+    std::vector<CK_BYTE> unseen(kScratchBytes);
     CK_ULONG bytes = unseen.size();
     call(unseen.data(), &bytes);
-    return followed<kFunction>(instead->rv);
+    return followed<kFunction>(*instead);
   }
+  if (out == nullptr || out_bytes == nullptr) return followed<kFunction>(call(out, out_bytes), out_bytes != nullptr);
   const CK_ULONG capacity = *out_bytes;
   const CK_RV rv = call(out, out_bytes);
   if (rv == CKR_OK) change_output(out, capacity, out_bytes);
@@ -105,31 +133,34 @@ template <Function kFunction, auto kMember> struct Plain;
 template <Function kFunction, typename... Args, CK_RV (*CK_FUNCTION_LIST::*kMember)(Args...)>
 struct Plain<kFunction, kMember> {
   static CK_RV call(Args... args) {
-    const CK_RV rv = (simulator().backend().*kMember)(args...);
-    const Fault* instead = step_of<kFunction>().step == Step::kUpdate ? nullptr : answer();
-    return followed<kFunction>(instead == nullptr ? rv : instead->rv);
+    const std::optional<CK_RV> instead = visit().answer_instead();
+    if (!instead) return followed<kFunction>((simulator().backend().*kMember)(args...));
+    if constexpr (step_of<kFunction>().step == Step::kUpdate) {
+      (void)end_in_backend(std::get<0>(std::tie(args...)), step_of<kFunction>().kind);
+    } else {
+      (void)(simulator().backend().*kMember)(args...);
+    }
+    return followed<kFunction>(*instead);
   }
 };
 
 } // namespace
 
-// PKCS#11 3.0, 5.6.10. A backend of 2.40 cannot: its operations are ended by a null mechanism where it knows that.
+// PKCS#11 3.0, 5.6.10.
 CK_RV session_cancel(CK_SESSION_HANDLE session, CK_FLAGS flags) {
-  const CK_FUNCTION_LIST& backend = simulator().backend();
-  const auto cancel = [&](CK_FLAGS flag, OperationKind kind, const auto& end) {
-    if ((flags & flag) == 0 || !operation(kind).active) return true;
-    if (end() != CKR_OK) return false;
-    operation(kind).active = false;
-    return true;
+  struct Row {
+    CK_FLAGS flag;
+    OperationKind kind;
   };
   using enum OperationKind;
   constexpr CK_FLAGS kFindObjects = 0x40; // CKF_FIND_OBJECTS of 3.0
-  const bool all = cancel(CKF_ENCRYPT, kEncrypt, [&] { return backend.C_EncryptInit(session, nullptr, 0); }) &&
-                   cancel(CKF_DECRYPT, kDecrypt, [&] { return backend.C_DecryptInit(session, nullptr, 0); }) &&
-                   cancel(CKF_DIGEST, kDigest, [&] { return backend.C_DigestInit(session, nullptr); }) &&
-                   cancel(CKF_SIGN, kSign, [&] { return backend.C_SignInit(session, nullptr, 0); }) &&
-                   cancel(CKF_VERIFY, kVerify, [&] { return backend.C_VerifyInit(session, nullptr, 0); }) &&
-                   cancel(kFindObjects, kFind, [&] { return backend.C_FindObjectsFinal(session); });
+  bool all = true;
+  for (const Row& row : {Row{CKF_ENCRYPT, kEncrypt}, Row{CKF_DECRYPT, kDecrypt}, Row{CKF_DIGEST, kDigest},
+                         Row{CKF_SIGN, kSign}, Row{CKF_VERIFY, kVerify}, Row{kFindObjects, kFind}}) {
+    if ((flags & row.flag) == 0 || !operation(row.kind).active) continue;
+    operation(row.kind).active = !end_in_backend(session, row.kind);
+    all = all && !operation(row.kind).active;
+  }
   return all ? CKR_OK : CKR_OPERATION_CANCEL_FAILED;
 }
 

@@ -27,11 +27,19 @@ CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, void* application, CK_NOTIFY n
     --slot.sessions;
     return rv;
   }
-  *session = simulator().sessions().add(slot, opened, simulator().settings().reuse_handles, now());
-  if (*session != 0) return CKR_OK;
-  backend().C_CloseSession(opened);
-  --slot.sessions;
-  return CKR_SESSION_COUNT;
+  const CK_SESSION_HANDLE added = simulator().sessions().add(slot, opened, simulator().settings().reuse_handles, now());
+  if (added == 0) {
+    backend().C_CloseSession(opened);
+    --slot.sessions;
+    return CKR_SESSION_COUNT;
+  }
+  // What loses sessions counts the epoch up first and looks at the table then: one of the two sees the other.
+  if (slot.epoch != epoch) {
+    simulator().sessions().drop(added);
+    return slot.present ? CKR_DEVICE_ERROR : CKR_DEVICE_REMOVED;
+  }
+  *session = added;
+  return CKR_OK;
 }
 
 CK_RV close_session(CK_SESSION_HANDLE session) {
@@ -41,8 +49,6 @@ CK_RV close_session(CK_SESSION_HANDLE session) {
   const CK_RV rv = backend().C_CloseSession(session);
   if (rv != CKR_OK) return rv;
   visit().session_closed();
-  // The token's last session ends its login (PKCS#11 2.40, 5.6, C_CloseSession).
-  if (visit().slot().sessions == 1) simulator().new_epoch(visit().slot());
   return CKR_OK;
 }
 
@@ -69,13 +75,13 @@ CK_RV answer_of(PinState pin) {
   }
 }
 
-void note_login(SimSlot& slot, CK_RV rv) {
+void note_login(SimSlot& slot, CK_USER_TYPE user, CK_RV rv) {
   if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
     visit().session().login_epoch = slot.login_epoch = slot.epoch.load();
     visit().session().checked_object = 0;
   }
   const PinState pin = slot.pin;
-  const bool last_tries = pin == PinState::kFinalTry || pin == PinState::kLocked;
+  const bool last_tries = user == CKU_USER && (pin == PinState::kFinalTry || pin == PinState::kLocked);
   if (rv == CKR_PIN_INCORRECT || (last_tries && rv != CKR_USER_ALREADY_LOGGED_IN)) {
     simulator().violation(Violation::kPinTry, rv == CKR_PIN_INCORRECT ? "C_Login with a wrong PIN"
                                                                       : "C_Login though the token warned of it");
@@ -86,7 +92,7 @@ CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR* pin, CK_U
   SimSlot& slot = visit().slot();
   CK_RV rv = user == CKU_USER ? answer_of(slot.pin) : CKR_OK;
   if (rv == CKR_OK) rv = backend().C_Login(session, user, pin, pin_bytes);
-  note_login(slot, rv);
+  note_login(slot, user, rv);
   return rv;
 }
 

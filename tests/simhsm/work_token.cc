@@ -14,35 +14,6 @@ Simulator& simulator() { return Simulator::get(); }
 const CK_FUNCTION_LIST& backend() { return simulator().backend(); }
 SimSlot& slot() { return Visit::current().slot(); }
 
-CK_RV initialize(void* init_args) {
-  const char* set = std::getenv("HSMUX_SIM_INIT");
-  const std::string_view mode = set == nullptr ? "" : set;
-  if (mode == "cant_lock") return CKR_CANT_LOCK;
-  if (mode == "hang") simulator().hang();
-
-  auto* args = static_cast<CK_C_INITIALIZE_ARGS*>(init_args);
-  CK_C_INITIALIZE_ARGS forwarded{};
-  if (const char* expected = std::getenv("HSMUX_SIM_RESERVED")) {
-    if (args == nullptr || args->pReserved == nullptr ||
-        std::strcmp(static_cast<const char*>(args->pReserved), expected) != 0) {
-      return CKR_ARGUMENTS_BAD;
-    }
-    forwarded = *args;
-    forwarded.pReserved = nullptr;
-    args = &forwarded;
-  }
-  const CK_RV rv = backend().C_Initialize(args);
-  if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) simulator().initialised(true);
-  return rv == CKR_OK && mode == "already" ? CKR_CRYPTOKI_ALREADY_INITIALIZED : rv;
-}
-
-CK_RV finalize(void* reserved) {
-  simulator().violation(Violation::kOthersLogin, "C_Finalize was called");
-  const CK_RV rv = backend().C_Finalize(reserved);
-  if (rv == CKR_OK) simulator().initialised(false);
-  return rv;
-}
-
 CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID* list, CK_ULONG* count) {
   if (count == nullptr) return CKR_ARGUMENTS_BAD;
   // Asked twice, the size first: that is what makes SoftHSM show a token that was just initialised.
@@ -62,6 +33,39 @@ CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID* list, CK_ULONG* count) {
   if (room < shown.size()) return CKR_BUFFER_TOO_SMALL;
   std::ranges::copy(shown, list);
   return CKR_OK;
+}
+
+CK_RV initialize(void* init_args) {
+  const char* set = std::getenv("HSMUX_SIM_INIT");
+  const std::string_view mode = set == nullptr ? "" : set;
+  if (mode == "cant_lock") return CKR_CANT_LOCK;
+  if (mode == "hang") simulator().hang(simulator().releases());
+
+  auto* args = static_cast<CK_C_INITIALIZE_ARGS*>(init_args);
+  CK_C_INITIALIZE_ARGS forwarded{};
+  if (const char* expected = std::getenv("HSMUX_SIM_RESERVED")) {
+    if (args == nullptr || args->pReserved == nullptr ||
+        std::strcmp(static_cast<const char*>(args->pReserved), expected) != 0) {
+      return CKR_ARGUMENTS_BAD;
+    }
+    forwarded = *args;
+    forwarded.pReserved = nullptr;
+    args = &forwarded;
+  }
+  const CK_RV rv = backend().C_Initialize(args);
+  if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+    simulator().initialised(true);
+    CK_ULONG count = 0;
+    (void)get_slot_list(CK_TRUE, nullptr, &count); // so that faults and requests find them before a caller has asked
+  }
+  return rv == CKR_OK && mode == "already" ? CKR_CRYPTOKI_ALREADY_INITIALIZED : rv;
+}
+
+CK_RV finalize(void* reserved) {
+  simulator().violation(Violation::kOthersLogin, "C_Finalize was called");
+  const CK_RV rv = backend().C_Finalize(reserved);
+  if (rv == CKR_OK) simulator().initialised(false);
+  return rv;
 }
 
 CK_RV get_slot_info(CK_SLOT_ID id, CK_SLOT_INFO* info) {
