@@ -116,16 +116,16 @@ Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass ob
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key) {
   constexpr auto kParts = std::to_array<unsigned long>({CKA_EC_PARAMS, CKA_EC_POINT, CKA_MODULUS, CKA_PUBLIC_EXPONENT});
   HSMUX_TRY(const Values values, session.attributes(public_key.handle, kParts));
-  const std::optional<KeyFamily> family = public_key.kind ? std::optional(key_family(*public_key.kind)) : std::nullopt;
-  if (family == KeyFamily::kEc && values[1]) {
+  const auto has = [&](KeyFamily family) { return public_key.kind && key_family(*public_key.kind) == family; };
+  if (has(KeyFamily::kEc) && values[1]) {
     HSMUX_TRY(const Bytes point, ec_point_from_attribute(curve_of(*public_key.kind), *values[1]));
     return ec_spki(curve_of(*public_key.kind), point);
   }
-  if (family == KeyFamily::kEdwards && values[1]) {
+  if (has(KeyFamily::kEdwards) && values[1]) {
     HSMUX_TRY(const Bytes point, ed25519_point_from_attribute(*values[1]));
     return ed25519_spki(point);
   }
-  if (family == KeyFamily::kRsa && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
+  if (has(KeyFamily::kRsa) && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
   return fail(ErrorKind::kUnsupported, fmt::format("the public key of kind {} cannot be read", public_key.kind_text));
 }
 

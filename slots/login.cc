@@ -61,8 +61,6 @@ std::string explain(LoginVerdict verdict, const TokenIdentity& token, unsigned l
   return "";
 }
 
-bool logged_in(unsigned long state) { return state == CKS_RW_USER_FUNCTIONS || state == CKS_RO_USER_FUNCTIONS; }
-
 } // namespace
 
 LoginVerdict may_login(unsigned long flags, bool latched, bool allow_count_low) {

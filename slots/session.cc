@@ -29,6 +29,8 @@ std::vector<CK_ATTRIBUTE> ck(const Template& list) {
 
 } // namespace
 
+bool logged_in(unsigned long state) { return state == CKS_RW_USER_FUNCTIONS || state == CKS_RO_USER_FUNCTIONS; }
+
 // May `name` be called at all? Not in a fork of the process that loaded the module, nor where the module has no such
 // function.
 Status Session::usable(Call name, bool present) const {
@@ -74,13 +76,15 @@ Result<Session> Session::open(std::shared_ptr<const Module> module, unsigned lon
 
 Session::Session(Session&& other) noexcept
     : module_(std::move(other.module_)), slot_name_(std::move(other.slot_name_)),
-      handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_) {}
+      handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_),
+      login_expected_(other.login_expected_) {}
 
 Session& Session::operator=(Session&& other) noexcept {
   std::swap(module_, other.module_);
   std::swap(slot_name_, other.slot_name_);
   std::swap(handle_, other.handle_);
   std::swap(suspect_, other.suspect_);
+  std::swap(login_expected_, other.login_expected_);
   return *this;
 }
 
@@ -153,6 +157,14 @@ Result<std::vector<ObjectHandle>> Session::find(const Template& wanted) {
   if (!ended) suspect_ = true;
   if (!status) return fail(std::move(status).error());
   if (!ended) return fail(std::move(ended).error());
+  if (found.empty() && login_expected_) {
+    HSMUX_TRY(const unsigned long now, state());
+    if (!logged_in(now)) {
+      Error error = call_error({Call::kFindObjects, CKR_USER_NOT_LOGGED_IN}, *slot_name_);
+      error.message = "C_FindObjects found nothing, and the token is not logged in any more";
+      return fail(std::move(error));
+    }
+  }
   return found;
 }
 

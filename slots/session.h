@@ -24,6 +24,9 @@ struct KeyPairHandles {
   ObjectHandle private_key;
 };
 
+// Of a CKS_ state: is the user logged in?
+bool logged_in(unsigned long state);
+
 class Session {
 public:
   // C_OpenSession. `slot_name` names the slot in errors.
@@ -42,6 +45,10 @@ public:
   Result<std::size_t> sign(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
   Result<std::size_t> decrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
   Result<std::size_t> encrypt(const Mechanism& mechanism, ObjectHandle key, ByteView data, std::span<std::uint8_t> out);
+
+  // From now on a search that finds nothing asks whether the token is still logged in, and is
+  // CKR_USER_NOT_LOGGED_IN where it is not: private objects are then hidden, not absent (PKCS#11 2.40, 6.7.2).
+  void expect_login() { login_expected_ = true; }
 
   // All objects that fit, at most kObjectsMax (more is an error: the template is too wide).
   Result<std::vector<ObjectHandle>> find(const Template& wanted);
@@ -79,6 +86,7 @@ private:
   std::shared_ptr<const std::string> slot_name_;
   unsigned long handle_ = 0; // 0 = closed or abandoned (CK_INVALID_HANDLE)
   bool suspect_ = false;
+  bool login_expected_ = false;
 };
 
 } // namespace hsmux

@@ -35,6 +35,12 @@ constexpr Duration kDrainTime = milliseconds(1000); // for leases in flight befo
 constexpr Duration kCanaryInterval = milliseconds(1000);
 constexpr std::uint32_t kFailuresToProbe = 3; // in a row
 
+// Are sessions, login or token in doubt after this?
+bool casts_doubt(SlotFate fate) {
+  return fate == SlotFate::kProbeAnchor || fate == SlotFate::kLogin || fate == SlotFate::kLost ||
+         fate == SlotFate::kModuleLost;
+}
+
 } // namespace
 
 std::string_view slot_state_name(SlotState state) {
@@ -100,7 +106,10 @@ private:
   void connected();
   void lose(bool sessions_are_closed, Error why);
   void probe();
+  Result<Session> open_for_pool();
   void open_session();
+  // Lends nothing until probe() has looked. With mutex_ held.
+  void doubt(SlotFate fate);
   void remember(const Error& error);
   void emit(Event event) const {
     event.slot = *name_;
@@ -177,6 +186,13 @@ void Slot::Keeper::run() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
   changed_.notify_all();
+}
+
+void Slot::Keeper::doubt(SlotFate fate) {
+  pool_.pause();
+  doubtful_ = true;
+  probe_ = true;
+  if (fate == SlotFate::kLost || fate == SlotFate::kModuleLost) lost_ = true;
 }
 
 Status Slot::Keeper::try_connect() {
@@ -266,9 +282,9 @@ void Slot::Keeper::probe() {
     const SlotFate fate = disposition(state.error().status()).slot;
     return lose(fate == SlotFate::kProbeAnchor || fate == SlotFate::kLost, std::move(state).error());
   }
-  const bool logged_in = *state == CKS_RW_USER_FUNCTIONS || *state == CKS_RO_USER_FUNCTIONS;
-  if (lost || (pin_ && !logged_in)) {
-    Error why = make_error(ErrorKind::kUnavailable, logged_in ? "the token was lost" : "the login was lost");
+  const bool user = logged_in(*state);
+  if (lost || (pin_ && !user)) {
+    Error why = make_error(ErrorKind::kUnavailable, user ? "the token was lost" : "the login was lost");
     why.slot = *name_;
     return lose(false, std::move(why));
   }
@@ -281,10 +297,20 @@ void Slot::Keeper::probe() {
   pool_.resume();
 }
 
+Result<Session> Slot::Keeper::open_for_pool() {
+  HSMUX_TRY(Session session, Session::open(module_, token().slot_id, name_, options_.read_write));
+  if (!pin_) return session;
+  // All sessions, and with them the login, may have ended without anybody having noticed yet.
+  HSMUX_TRY(const unsigned long state, session.state());
+  if (!logged_in(state)) return fail(call_error({Call::kGetSessionInfo, CKR_USER_NOT_LOGGED_IN}, *name_));
+  session.expect_login();
+  return session;
+}
+
 void Slot::Keeper::open_session() {
   const std::uint64_t epoch = epoch_;
   const TimePoint start = MonotonicClock::now();
-  Result<Session> session = Session::open(module_, token().slot_id, name_, options_.read_write);
+  Result<Session> session = open_for_pool();
   if (session) {
     open_pause_.reset();
     emit({.kind = EventKind::kSessionOpened,
@@ -301,7 +327,7 @@ void Slot::Keeper::open_session() {
   remember(error);
   const std::lock_guard lock(mutex_);
   open_at_ = MonotonicClock::now() + open_pause_.next();
-  if (row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost) lost_ = true;
+  if (casts_doubt(row.slot)) doubt(row.slot);
 }
 
 void Slot::Keeper::remember(const Error& error) {
@@ -316,17 +342,12 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
   if (row.slot == SlotFate::kSuccess) {
     if (failures_.load(std::memory_order_relaxed) != 0) failures_ = 0;
   } else if (row.slot != SlotFate::kNothing && row.slot != SlotFate::kBusy && current) {
-    const bool doubtful = row.slot == SlotFate::kProbeAnchor || row.slot == SlotFate::kLogin ||
-                          row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost;
+    const bool doubtful = casts_doubt(row.slot);
     const bool canary = row.slot == SlotFate::kCanary;
     const bool failing = row.slot == SlotFate::kFailure && ++failures_ >= kFailuresToProbe;
     const TimePoint now = MonotonicClock::now();
     const std::lock_guard lock(mutex_);
-    if (row.slot == SlotFate::kLost || row.slot == SlotFate::kModuleLost) lost_ = true;
-    if (doubtful) { // before the session is back: nobody may get another dead one meanwhile
-      pool_.pause();
-      doubtful_ = true;
-    }
+    if (doubtful) doubt(row.slot); // before the session is back: nobody may get another dead one meanwhile
     if (doubtful || ((canary || failing) && now >= canary_at_)) {
       probe_ = work = true;
       canary_at_ = now + kCanaryInterval;

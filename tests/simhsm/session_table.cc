@@ -110,11 +110,6 @@ bool SessionTable::leave(Session& session, Nanoseconds now) {
 
 void SessionTable::remove(Session& session) { bury(session, false, false); }
 
-void SessionTable::drop(CK_SESSION_HANDLE handle) {
-  const Entered entered = enter(handle, Function::C_CloseSession, Nanoseconds{0}, Nanoseconds{0});
-  if (entered.outcome == Outcome::kEntered) bury(*entered.session, true, false);
-}
-
 void SessionTable::bury(Session& session, bool close_in_backend, bool remember) {
   SimSlot* slot = session.slot;
   const CK_SESSION_HANDLE handle = session.handle;

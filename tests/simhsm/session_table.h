@@ -74,8 +74,6 @@ public:
   bool leave(Session& session, Nanoseconds now);
   // By its owner, who has closed it in the backend.
   void remove(Session& session);
-  // One that nobody was told of yet.
-  void drop(CK_SESSION_HANDLE handle);
 
   // Sessions of `slot` (nullptr: of all) are lost: now where they are idle, else when their call ends. How many.
   unsigned long lose(const SimSlot* slot);

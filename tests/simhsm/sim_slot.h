@@ -38,6 +38,9 @@ struct SimSlot {
   std::atomic<std::uint64_t> login_epoch{0}; // the caller knows this one: it has logged in since it began
 
   std::atomic<unsigned long> sessions{0};
+  // Shared by who opens a session or logs in, alone for who loses them: so that nothing comes between the loss of the
+  // sessions and that of their login.
+  std::shared_mutex gate;
   std::array<std::atomic<std::uint64_t>, kFunctions> calls{};   // since the module was loaded
   std::array<std::atomic<std::uint64_t>, kFunctions> offered{}; // of these, to the fault script: not refused before
 

@@ -1,6 +1,6 @@
 // The simulator: settings, slots, sessions, fault script and counts of one copy of the library. Made at the first use
-// and never destroyed, since calls may still hang when the program ends. Any thread; no lock of it is held while the
-// backend runs.
+// and never destroyed, since calls may still hang when the program ends. Any thread; no lock of it but a slot's gate is
+// held while the backend runs.
 #pragma once
 
 #include <sys/types.h>

@@ -149,6 +149,7 @@ unsigned long Simulator::lose_sessions_now(CK_SLOT_ID slot) {
 unsigned long Simulator::lose_sessions(CK_SLOT_ID slot) {
   unsigned long lost = 0;
   for (SimSlot* each : slots(slot)) {
+    const std::unique_lock gate(each->gate);
     new_epoch(*each);
     lost += sessions_.lose(each);
     // Calls under way keep their sessions in the backend, and with them its login.

@@ -1,3 +1,4 @@
+#include <shared_mutex>
 #include <string>
 
 #include "tests/simhsm/visit.h"
@@ -12,34 +13,20 @@ Visit& visit() { return Visit::current(); }
 
 CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, void* application, CK_NOTIFY notify, CK_SESSION_HANDLE* session) {
   SimSlot& slot = visit().slot();
-  if (!slot.present) return CKR_TOKEN_NOT_PRESENT;
   if (session == nullptr) return CKR_ARGUMENTS_BAD;
+  const std::shared_lock gate(slot.gate);
+  if (!slot.present) return CKR_TOKEN_NOT_PRESENT;
   if (!simulator().reserve_session(slot)) return CKR_SESSION_COUNT;
-  const std::uint64_t epoch = slot.epoch;
   CK_SESSION_HANDLE opened = 0;
-  CK_RV rv = backend().C_OpenSession(id, flags, application, notify, &opened);
-  // Lost before it was known.
-  if (rv == CKR_OK && slot.epoch != epoch) {
-    backend().C_CloseSession(opened);
-    rv = slot.present ? CKR_DEVICE_ERROR : CKR_DEVICE_REMOVED;
-  }
-  if (rv != CKR_OK) {
+  if (const CK_RV rv = backend().C_OpenSession(id, flags, application, notify, &opened); rv != CKR_OK) {
     --slot.sessions;
     return rv;
   }
-  const CK_SESSION_HANDLE added = simulator().sessions().add(slot, opened, simulator().settings().reuse_handles, now());
-  if (added == 0) {
-    backend().C_CloseSession(opened);
-    --slot.sessions;
-    return CKR_SESSION_COUNT;
-  }
-  // What loses sessions counts the epoch up first and looks at the table then: one of the two sees the other.
-  if (slot.epoch != epoch) {
-    simulator().sessions().drop(added);
-    return slot.present ? CKR_DEVICE_ERROR : CKR_DEVICE_REMOVED;
-  }
-  *session = added;
-  return CKR_OK;
+  *session = simulator().sessions().add(slot, opened, simulator().settings().reuse_handles, now());
+  if (*session != 0) return CKR_OK;
+  backend().C_CloseSession(opened);
+  --slot.sessions;
+  return CKR_SESSION_COUNT;
 }
 
 CK_RV close_session(CK_SESSION_HANDLE session) {
@@ -91,6 +78,8 @@ void note_login(SimSlot& slot, CK_USER_TYPE user, CK_RV rv) {
 CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR* pin, CK_ULONG pin_bytes) {
   SimSlot& slot = visit().slot();
   CK_RV rv = user == CKU_USER ? answer_of(slot.pin) : CKR_OK;
+  const std::shared_lock gate(slot.gate);
+  if (visit().session().lost) return CKR_SESSION_HANDLE_INVALID;
   if (rv == CKR_OK) rv = backend().C_Login(session, user, pin, pin_bytes);
   note_login(slot, user, rv);
   return rv;

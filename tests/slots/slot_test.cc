@@ -431,6 +431,32 @@ TEST_F(Slots, SomebodysLogoutIsANewEpochWithANewLogin) {
   slot.finish(std::move(again), kFine);
 }
 
+TEST_F(Slots, ASessionThatIsOpenedAfterAnUnnoticedLogoutIsNotLent) {
+  SlotOptions wanted = options();
+  wanted.sessions_min = 0;
+  Slot& slot = open_slot(wanted);
+  ASSERT_EQ(sim_.logout(slot_id()), CKR_OK);
+  Lease lease = lease_of(slot);
+  EXPECT_EQ(lease.epoch(), 2U);
+  EXPECT_EQ(lease->state(), static_cast<unsigned long>(CKS_RW_USER_FUNCTIONS));
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, AKeyThatALogoutHidesIsNotTakenForAbsent) {
+  Slot& slot = open_slot();
+  Lease lease = lease_of(slot);
+  make_key(lease);
+  ASSERT_EQ(sim_.logout(slot_id()), CKR_OK);
+  const auto hidden = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  ASSERT_FALSE(hidden.has_value());
+  EXPECT_EQ(hidden.error().rv, static_cast<unsigned long>(CKR_USER_NOT_LOGGED_IN)) << hidden.error().text();
+  EXPECT_EQ(hidden.error().retry, Retry::kElsewhere);
+  slot.finish(std::move(lease), hidden.error().status());
+  Lease again = lease_of(slot);
+  EXPECT_TRUE(slot.key_handle(again, ObjectClass::kSecretKey, kKeyId).has_value());
+  slot.finish(std::move(again), kFine);
+}
+
 TEST_F(Slots, AnUnjustifiedAlarmEndsNoEpoch) {
   Slot& slot = open_slot();
   slot.finish(lease_of(slot), {Call::kSignInit, CKR_USER_NOT_LOGGED_IN}); // but the token is logged in
