@@ -195,7 +195,7 @@ TEST_F(Signing, TheCallersBufferMustHoldTheLongestSignature) {
   EXPECT_EQ(sim_->total(), 0U);
 }
 
-TEST_F(Signing, TheModuleItselfServesWithoutTheShim) {
+TEST_F(Signing, TheModuleItselfServesWithoutTheSimulator) {
   const TokenFolder plain(1);
   Result<Config> parsed = parse_config(plain.toml(), "test.toml", plain.folder());
   ASSERT_TRUE(parsed.has_value()) << why(parsed);
