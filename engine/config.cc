@@ -173,6 +173,14 @@ private:
       return refuse(key + ".sessions_min", fmt::format("{} is not allowed: 0 to sessions_max, which is {}",
                                                        slot.sessions_min, slot.sessions_max));
     }
+    HSMUX_CHECK(integer(key + ".concurrency_min", slot.concurrency_min, kConcurrency));
+    const std::uint32_t concurrency_max = slot.concurrency_max.value_or(slot.sessions_max);
+    if (slot.concurrency_max) HSMUX_CHECK(integer(key + ".concurrency_max", concurrency_max, kConcurrency));
+    if (slot.concurrency_min > concurrency_max) {
+      return refuse(key + ".concurrency_min",
+                    fmt::format("{} is not allowed: 1 to {}, which is {}", slot.concurrency_min,
+                                slot.concurrency_max ? "concurrency_max" : "sessions_max", concurrency_max));
+    }
     if (!(slot.weight > 0 && slot.weight <= kWeightMax)) {
       return refuse(key + ".weight", fmt::format("{} is not allowed: above 0, at most {}", slot.weight, kWeightMax));
     }

@@ -33,8 +33,11 @@ struct SlotConfig {                 // [[slot]]
   bool allow_pin_count_low = false; // allow_pin_count_low: one try although the token warns
   std::uint32_t sessions_min = 1;   // sessions_min: opened at start, 0 to sessions_max
   std::uint32_t sessions_max = 16;  // sessions_max: 1 to 4096, the anchor session not counted
-  double weight = 1.0;              // weight: above 0, at most 1000; share of the load
-  bool read_write = true;           // read_write: sessions are R/W (some HSMs have no others)
+  // Requests given to the slot at once: adapts between these (engine/concurrency.h); the same value fixes it.
+  std::uint32_t concurrency_min = 1;            // concurrency_min: 1 to 4096
+  std::optional<std::uint32_t> concurrency_max; // concurrency_max: 1 to 4096; absent = sessions_max
+  double weight = 1.0;                          // weight: above 0, at most 1000; share of the load
+  bool read_write = true;                       // read_write: sessions are R/W (some HSMs have no others)
 };
 
 struct DeadlineConfig {                              // [deadlines]

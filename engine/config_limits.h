@@ -16,6 +16,7 @@ inline constexpr IntegerRange kInitTimeoutMs{1, 600'000};
 inline constexpr IntegerRange kSlotId{0, std::numeric_limits<std::int64_t>::max()};
 inline constexpr IntegerRange kSessionsMin{0, 4096};
 inline constexpr IntegerRange kSessionsMax{1, 4096};
+inline constexpr IntegerRange kConcurrency{1, 4096};
 inline constexpr IntegerRange kOperationMs{1, 3'600'000};
 inline constexpr IntegerRange kKeyGenerationMs{1, 3'600'000};
 inline constexpr IntegerRange kQuorum{1, 64};

@@ -200,6 +200,10 @@ constexpr auto kSlotRows = std::to_array<Row<SlotConfig>>({
      [](const Entry& e, SlotConfig& s) { return e.integer(s.sessions_min, config_limits::kSessionsMin); }},
     {"sessions_max",
      [](const Entry& e, SlotConfig& s) { return e.integer(s.sessions_max, config_limits::kSessionsMax); }},
+    {"concurrency_min",
+     [](const Entry& e, SlotConfig& s) { return e.integer(s.concurrency_min, config_limits::kConcurrency); }},
+    {"concurrency_max",
+     [](const Entry& e, SlotConfig& s) { return e.integer(s.concurrency_max, config_limits::kConcurrency); }},
     {"weight", [](const Entry& e, SlotConfig& s) { return e.number(s.weight); }},
     {"read_write", [](const Entry& e, SlotConfig& s) { return e.boolean(s.read_write); }},
 });

@@ -290,6 +290,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
   if (!call.admitted) return reports;
   for (std::size_t i = 0; i < core_->group.slots.size(); ++i) {
     const Slot& slot = *core_->group.slots[i];
+    const SlotTraffic traffic = core_->group.router.traffic(i);
     SlotReport report{.name = slot.name(),
                       .module_path = slot.module().path(),
                       .module_description = slot.module().info().description,
@@ -298,6 +299,8 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
                       .stats = slot.stats(),
                       .weight = slot.options().weight,
                       .sessions_configured_max = slot.options().sessions_max,
+                      .in_flight = traffic.in_flight,
+                      .concurrency = traffic.concurrency,
                       .mechanisms = {},
                       .algorithms = {}};
     if (slot.ready()) {

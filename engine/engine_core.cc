@@ -126,7 +126,9 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
     if (!slot) return fail(std::move(slot).error());
     group.slots.push_back(std::move(*slot));
     Slot& added = *group.slots.back();
-    group.router.add(added);
+    const SlotConfig& slot_config = config.slots[group.slots.size() - 1];
+    group.router.add(added, slot_config.concurrency_min,
+                     slot_config.concurrency_max.value_or(slot_config.sessions_max));
     if (added.ready()) {
       ++ready;
       continue;

@@ -93,6 +93,7 @@ struct SlotReport {
   SlotStats stats;
   double weight = 1.0;
   std::uint32_t sessions_configured_max = 0;
+  std::uint32_t in_flight = 0, concurrency = 0; // requests at the slot now, and at most (engine/concurrency.h)
   std::vector<MechanismOffer> mechanisms;
   std::vector<AlgorithmOnSlot> algorithms; // those that were probed
 };

@@ -4,6 +4,8 @@
 
 namespace hsmux {
 
+static_assert(kAlgorithmCount < kOtherWork);
+
 void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status,
                          Duration duration) const {
   if (!events_) return;
@@ -15,11 +17,11 @@ void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, Cal
            .duration = duration});
 }
 
-Result<RoutedLease> RequestRunner::lease(SlotSet eligible, SlotSet avoid, Deadline deadline,
+Result<RoutedLease> RequestRunner::lease(SlotSet eligible, SlotSet avoid, Deadline deadline, WorkClass work,
                                          const std::optional<Error>& before) {
   // Another slot where one is up; a slot that is down is no reason to leave a working one.
   const SlotSet others = eligible & ~avoid & group_.ready();
-  Result<RoutedLease> routed = group_.router.lease(others != 0 ? others : eligible, deadline);
+  Result<RoutedLease> routed = group_.router.lease(others != 0 ? others : eligible, deadline, work);
   if (!routed && before && routed.error().kind == ErrorKind::kTimeout) {
     routed.error().message += fmt::format("; the attempt before failed: {}", before->text());
   }
@@ -39,20 +41,23 @@ RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& ro
     const bool absent = handle.error().kind == ErrorKind::kKeyNotFound && handle.error().rv == 0;
     return {fail(handle.error()), absent ? Blame::kSlotHasNoKey : Blame::kAttempt};
   }
-  const TimePoint start = MonotonicClock::now();
+  const TimePoint start = events_ ? MonotonicClock::now() : TimePoint{};
   Result<std::size_t> result = attempt(*(*choice)->recipe, recipes.quirks(), *routed.lease, *handle);
-  emit(EventKind::kOperation, routed.slot, work, result ? CallStatus{} : result.error().status(),
-       MonotonicClock::now() - start);
+  if (events_) {
+    emit(EventKind::kOperation, routed.slot, work, result ? CallStatus{} : result.error().status(),
+         MonotonicClock::now() - start);
+  }
   return {std::move(result)};
 }
 
 Result<std::size_t> RequestRunner::run(const Work& work, const OneAttempt& attempt) {
   SlotSet eligible = work.eligible;
   SlotSet avoid = 0;
+  const auto work_class = static_cast<WorkClass>(work.spec.algorithm);
   Attempts attempts;
   std::optional<Error> last;
   while (true) {
-    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, work.deadline, last));
+    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, work.deadline, work_class, last));
     const std::size_t slot = routed.slot;
     Outcome outcome = try_once(work, routed, attempt);
     const CallStatus status = outcome.result ? CallStatus{} : outcome.result.error().status();
@@ -90,7 +95,7 @@ Status RequestRunner::run_plain(SlotSet eligible, Deadline deadline, const std::
   Attempts attempts;
   std::optional<Error> last;
   while (true) {
-    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, deadline, last));
+    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, deadline, kOtherWork, last));
     const std::size_t slot = routed.slot;
     Status result = attempt(*routed.lease);
     group_.router.finish(std::move(routed), result ? CallStatus{} : result.error().status(), false);

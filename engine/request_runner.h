@@ -38,7 +38,8 @@ private:
     Blame blame = Blame::kAttempt;
   };
   Outcome try_once(const Work& work, RoutedLease& routed, const OneAttempt& attempt);
-  Result<RoutedLease> lease(SlotSet eligible, SlotSet avoid, Deadline deadline, const std::optional<Error>& before);
+  Result<RoutedLease> lease(SlotSet eligible, SlotSet avoid, Deadline deadline, WorkClass work,
+                            const std::optional<Error>& before);
   void emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status, Duration duration) const;
 
   SlotGroup& group_;

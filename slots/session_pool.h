@@ -1,15 +1,19 @@
-// The sessions of one slot that may be lent. A passive structure: it opens and closes nothing by itself and never calls
-// the module; the slot's keeper thread adds sessions and takes those that must be closed. Thread-safe.
+// The sessions of one slot that may be lent: a fixed array of cells, a lock-free list of those that are idle. A passive
+// structure: it opens and closes nothing by itself and never calls the module; the slot's keeper thread adds sessions
+// and takes those that must be closed. Lending and taking back an idle session takes no lock, allocates nothing and
+// makes no system call. Thread-safe; docs/session-pool.md has the protocol and the argument for it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "slots/disposition.h"
+#include "slots/index_stack.h"
 #include "slots/session.h"
 
 namespace hsmux {
@@ -17,27 +21,29 @@ namespace hsmux {
 class SessionPool;
 
 // Temporary sole use of one session. Move-only. It goes back by SessionPool::finish with the CK_RV of what was done; a
-// lease that is dropped without that counts as spoilt: its session is discarded.
+// lease that is dropped without that counts as spoilt: its session is discarded. The pool outlives it.
 class Lease {
 public:
   Lease(Lease&& other) noexcept
-      : pool_(std::exchange(other.pool_, nullptr)), session_(std::move(other.session_)), epoch_(other.epoch_) {}
+      : pool_(std::exchange(other.pool_, nullptr)), session_(other.session_), epoch_(other.epoch_), cell_(other.cell_) {
+  }
   Lease& operator=(Lease&& other) noexcept;
   ~Lease();
 
-  Session& operator*() { return session_; }
-  Session* operator->() { return &session_; }
+  Session& operator*() { return *session_; }
+  Session* operator->() { return session_; }
   // The epoch that the session belongs to: object handles of other epochs are not to be used with it.
   [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
 
 private:
   friend class SessionPool;
-  Lease(SessionPool* pool, Session session, std::uint64_t epoch)
-      : pool_(pool), session_(std::move(session)), epoch_(epoch) {}
+  Lease(SessionPool* pool, Session* session, std::uint64_t epoch, IndexStack::Index cell)
+      : pool_(pool), session_(session), epoch_(epoch), cell_(cell) {}
 
   SessionPool* pool_; // null once given back
-  Session session_;
+  Session* session_;
   std::uint64_t epoch_;
+  IndexStack::Index cell_;
 };
 
 struct SessionPoolStats {
@@ -48,6 +54,9 @@ struct SessionPoolStats {
 
 class SessionPool {
 public:
+  static constexpr std::uint32_t kSessionsMax = 16'384;
+
+  // `sessions_max`: 1 to kSessionsMax.
   SessionPool(std::uint32_t sessions_min, std::uint32_t sessions_max);
 
   // An idle session of the current epoch, the one used last (LIFO: few sessions stay warm). Never waits, never opens:
@@ -58,51 +67,73 @@ public:
   // back or is discarded. A session of another epoch never goes back.
   void finish(Lease lease, CallStatus status);
 
-  // Called, outside of every lock, each time a session may have become free. Set once, before the first use.
+  // Called each time a session may have become free. Set once, before the first use.
   void on_capacity_freed(std::function<void()> callback) { capacity_freed_ = std::move(callback); }
-  // Called, outside of every lock, when a session is wanted or is to be closed: the keeper has work.
+  // Called when a session is wanted or is to be closed: the keeper has work.
   void on_work(std::function<void()> callback) { work_ = std::move(callback); }
 
-  // --- for the slot's keeper ---
+  // --- for the slot's keeper: one thread at a time ---
   // How many sessions are to be opened now: up to sessions_min always, above that one at a time on demand.
   std::uint32_t wanted();
   void add(Session session, std::uint64_t epoch);
   // The token has no session left (CKR_SESSION_COUNT): the target becomes what is open now. At least one.
   void learn_limit();
-  // Sessions that left the pool and are to be closed, outside of any lock.
+  // Sessions that left the pool and are to be closed.
   std::vector<Session> take_discarded();
-
-  // No session is lent until resume(): the slot is in doubt.
-  void pause();
-  void resume();
   // All sessions of older epochs are out: idle ones at once, leased ones on return. `abandon`: the token has closed
   // them already and may give their handles out again, so they are forgotten instead of closed.
   void begin_epoch(std::uint64_t epoch, bool abandon);
+
+  // --- any thread ---
+  // No session is lent until resume(): the slot is in doubt. A try_acquire() under way may still lend one.
+  void pause();
+  void resume();
   // Nothing is lent any more; idle sessions are discarded, leased ones on return.
   void close();
 
+  // Each part is as of some moment during the call; they add up.
   [[nodiscard]] SessionPoolStats stats() const;
 
 private:
   friend class Lease;
-  struct Idle {
-    Session session;
-    std::uint64_t epoch;
+  using Index = IndexStack::Index;
+  enum class State : std::uint8_t { kEmpty, kIdle, kLeased, kDiscarded };
+
+  // Owned by whoever took its index off a list: an idle one's by nobody, a lent one's by the lease, a discarded or
+  // empty one's by the keeper.
+  struct alignas(64) Cell {
+    std::optional<Session> session;
+    std::uint64_t epoch = 0;
+    std::atomic<State> state{State::kEmpty}; // for stats() only
   };
-  void discard(Session session, std::uint64_t epoch); // with mutex_ held
-  [[nodiscard]] std::uint32_t open() const { return static_cast<std::uint32_t>(idle_.size()) + leased_; }
 
-  const std::uint32_t sessions_min_;
+  // What may be lent: the epoch and two flags in one word, so that they are seen together.
+  static constexpr std::uint64_t kPaused = 1, kClosed = 2;
+  static constexpr int kEpochShift = 2;
+  [[nodiscard]] static std::uint64_t epoch_of(std::uint64_t gate) { return gate >> kEpochShift; }
+
+  void give_back(Index index, std::uint64_t epoch);
+  void discard(Index index);
+  void sweep();
+  void want_one();
+  void collect();
+
+  const std::uint32_t sessions_min_, sessions_max_;
   std::function<void()> capacity_freed_, work_;
+  const std::unique_ptr<Cell[]> cells_;
+  const IndexStack::Links links_;
+  IndexStack idle_, discarded_;
 
-  mutable std::mutex mutex_; // guards all below; never held during a call of the module or a callback
-  std::vector<Idle> idle_;
-  std::vector<Session> discarded_;
-  std::uint32_t target_max_;
-  std::uint32_t leased_ = 0;
-  std::uint64_t epoch_ = 0, abandoned_before_ = 0;
-  std::uint64_t opened_count_ = 0, discarded_count_ = 0;
-  bool demand_ = false, paused_ = false, closed_ = false;
+  alignas(64) std::atomic<std::uint64_t> gate_{0};
+  std::atomic<std::uint64_t> abandoned_before_{0}; // an epoch
+  std::atomic<std::uint32_t> target_max_;
+  std::atomic<bool> demand_{false};
+  std::atomic<std::uint32_t> open_{0}; // idle and leased
+  std::atomic<std::uint64_t> opened_count_{0};
+
+  // Keeper's.
+  std::vector<Index> empty_;
+  std::vector<Session> to_close_;
 };
 
 } // namespace hsmux

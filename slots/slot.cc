@@ -336,12 +336,14 @@ void Slot::Keeper::remember(const Error& error) {
 }
 
 void Slot::Keeper::finish(Lease lease, CallStatus status) {
+  if (status.rv == CKR_OK) [[likely]] {
+    if (failures_.load(std::memory_order_relaxed) != 0) failures_ = 0;
+    return pool_.finish(std::move(lease), status);
+  }
   const Disposition row = disposition(status);
   const bool current = lease.epoch() == epoch_.load(std::memory_order_relaxed);
   bool work = false;
-  if (row.slot == SlotFate::kSuccess) {
-    if (failures_.load(std::memory_order_relaxed) != 0) failures_ = 0;
-  } else if (row.slot != SlotFate::kNothing && row.slot != SlotFate::kBusy && current) {
+  if (row.slot != SlotFate::kNothing && row.slot != SlotFate::kBusy && current) {
     const bool doubtful = casts_doubt(row.slot);
     const bool canary = row.slot == SlotFate::kCanary;
     const bool failing = row.slot == SlotFate::kFailure && ++failures_ >= kFailuresToProbe;

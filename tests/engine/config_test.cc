@@ -71,6 +71,8 @@ pin = { file = "/run/pin", allow_group_read = true }
 allow_pin_count_low = true
 sessions_min = 0
 sessions_max = 4096
+concurrency_min = 2
+concurrency_max = 3
 weight = 2
 read_write = false
 [deadlines]
@@ -100,6 +102,8 @@ development_software_keys = true
   EXPECT_TRUE(slot.allow_pin_count_low);
   EXPECT_EQ(slot.sessions_min, 0U);
   EXPECT_EQ(slot.sessions_max, 4096U);
+  EXPECT_EQ(slot.concurrency_min, 2U);
+  EXPECT_EQ(slot.concurrency_max, 3U);
   EXPECT_EQ(slot.weight, 2.0);
   EXPECT_FALSE(slot.read_write);
   EXPECT_EQ(config->deadlines.operation.count(), 1);
@@ -147,6 +151,11 @@ TEST(Config, ValuesBeyondThirtyTwoBitsAreNotWrapped) {
 }
 
 TEST(Config, AWeightMustBeANumberAboveZero) {
+  EXPECT_THAT(slot_error("concurrency_max = 0"), HasSubstr("concurrency_max: 0 is not allowed: 1 to 4096"));
+  EXPECT_THAT(slot_error("concurrency_min = 17"),
+              HasSubstr("concurrency_min: 17 is not allowed: 1 to sessions_max, which is 16"));
+  EXPECT_THAT(slot_error("concurrency_min = 3\nconcurrency_max = 2"),
+              HasSubstr("concurrency_min: 3 is not allowed: 1 to concurrency_max, which is 2"));
   for (const std::string weight : {"0", "-1.5", "nan", "inf", "1000.1"}) {
     EXPECT_THAT(slot_error("weight = " + weight), HasSubstr("is not allowed: above 0, at most 1000")) << weight;
   }
@@ -167,7 +176,7 @@ TEST(Config, AnUnknownKeyListsTheKeysOfItsTable) {
   EXPECT_EQ(
       slot_error("sesions_max = 8"),
       "hsmux.toml:6: slot.sesions_max: unknown key: allowed here: name, module, token_label, serial, slot_id, uri, "
-      "pin, allow_pin_count_low, sessions_min, sessions_max, weight, read_write");
+      "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, read_write");
   EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, keys, algorithms"));
   EXPECT_THAT(error_of(kModule + "timeout = 1\n" + kSlot),
               StartsWith("hsmux.toml:3: module.soft.timeout: unknown key"));

@@ -1,0 +1,51 @@
+// How many requests one slot is given at once. Beyond a token's knee more of them only queue inside the module, where
+// nothing can route them elsewhere: so the limit goes down for as long as the measured throughput does not, and up
+// where that pays. Pure: told what a window of time measured, it says the limit for the next. One thread at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "slots/deadline.h"
+
+namespace hsmux {
+
+class Concurrency {
+public:
+  // `min` to `max`, both at least 1; equal ones never change. Starts at `max`.
+  Concurrency(std::uint32_t min, std::uint32_t max);
+
+  struct Window {
+    Duration time{};
+    std::uint64_t completed = 0;
+    bool saturated = false; // requests wanted more than the limit all along
+  };
+  // Too short a window says nothing: at least this long, and so many completions.
+  static constexpr Duration kWindow = std::chrono::milliseconds(50);
+  static constexpr std::uint64_t kWindowCompletions = 64;
+
+  std::uint32_t next(const Window& window);
+  [[nodiscard]] std::uint32_t limit() const { return limit_; }
+
+private:
+  // Throughput at the limit in force is measured before and after each trial, so that a load that changes meanwhile is
+  // not taken for an effect of the trial.
+  enum class Phase : std::uint8_t { kBefore, kTrial, kAfter };
+  static constexpr std::uint32_t kWindowsPerPhase = 3;
+  static constexpr std::uint32_t kPauseMax = 256; // windows
+  static constexpr double kDownAtLeast = 0.99;    // of the throughput at the limit in force
+  static constexpr double kUpAtLeast = 1.02;
+
+  void begin(Phase phase);
+  [[nodiscard]] std::uint32_t candidate(bool down) const;
+
+  const std::uint32_t min_, max_;
+  std::uint32_t accepted_, limit_;
+  Phase phase_ = Phase::kBefore;
+  bool down_ = true;
+  std::uint32_t windows_ = 0;                // of this phase
+  std::uint32_t pause_ = 0, next_pause_ = 4; // windows until the next trial; doubles while trials fail
+  double sum_ = 0;                           // of the phase's rates
+  double before_ = 0, trial_ = 0;
+};
+
+} // namespace hsmux

@@ -1,0 +1,92 @@
+#include "engine/slot_load.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace hsmux {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr TimePoint at(int ms) { return TimePoint(milliseconds(1'000'000 + ms)); }
+
+TEST(TwoOf, TheOnlyEligibleSlotIsBoth) {
+  EXPECT_EQ(two_of(slot_bit(5), 12345).first, 5U);
+  EXPECT_EQ(two_of(slot_bit(63), 0).second, 63U);
+}
+
+TEST(TwoOf, TheTwoDifferAndAllPairsOfEligibleSlotsComeUp) {
+  const SlotSet eligible = slot_bit(1) | slot_bit(8) | slot_bit(40);
+  std::mt19937_64 dice(7);
+  SlotSet firsts = 0, seconds = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Candidates candidates = two_of(eligible, dice());
+    EXPECT_NE(candidates.first, candidates.second);
+    firsts |= slot_bit(candidates.first);
+    seconds |= slot_bit(candidates.second);
+  }
+  EXPECT_EQ(firsts, eligible);
+  EXPECT_EQ(seconds, eligible);
+}
+
+TEST(LoadOf, IsTheTimeUntilTheRequestWouldBeDone) {
+  EXPECT_DOUBLE_EQ(load_of({.backlog = Duration(30), .service_time = Duration(10)}), 40.0);
+}
+
+// Four fast signatures are less work than one slow decryption, however many they are.
+TEST(LoadOf, CountsTimeNotRequests) {
+  const SlotLoad signatures{.backlog = 4 * milliseconds(1), .service_time = milliseconds(1)};
+  const SlotLoad decryption{.backlog = milliseconds(50), .service_time = milliseconds(1)};
+  EXPECT_LT(load_of(signatures), load_of(decryption));
+}
+
+TEST(LoadOf, WeightDividesIt) {
+  EXPECT_DOUBLE_EQ(load_of({.backlog = Duration(10), .service_time = Duration(10), .weight = 4.0}), 5.0);
+}
+
+TEST(LoadOf, AnUnknownSlotIsTriedFirst) {
+  EXPECT_DOUBLE_EQ(load_of({.backlog = {}, .service_time = milliseconds(50), .weight = 1.0, .unknown = true}), 0.0);
+}
+
+TEST(ServiceTimes, TheFirstSampleIsTheEstimate) {
+  ServiceTime time;
+  EXPECT_TRUE(time.outdated(at(0)));
+  time.add(milliseconds(3), at(0));
+  EXPECT_EQ(time.estimate(), milliseconds(3));
+  EXPECT_FALSE(time.outdated(at(1)));
+}
+
+TEST(ServiceTimes, OneHiccupIsNotATrend) {
+  ServiceTime time;
+  time.add(milliseconds(1), at(0));
+  time.add(milliseconds(500), at(1));
+  EXPECT_LT(time.estimate(), milliseconds(2));
+}
+
+TEST(ServiceTimes, TwentySlowAnswersAre) {
+  ServiceTime time;
+  time.add(milliseconds(1), at(0));
+  for (int i = 1; i <= 20; ++i) time.add(milliseconds(50), at(i));
+  EXPECT_GT(time.estimate(), milliseconds(40));
+}
+
+TEST(ServiceTimes, FollowTheWayBackToo) {
+  ServiceTime time;
+  time.add(milliseconds(50), at(0));
+  for (int i = 1; i <= 40; ++i) time.add(milliseconds(1), at(i));
+  EXPECT_LT(time.estimate(), milliseconds(2));
+}
+
+// A slot that was slow once gets no requests, and would never be measured again.
+TEST(ServiceTimes, AnEstimateMuchOlderThanItselfIsOutdatedAndTheNextSampleStartsAnew) {
+  ServiceTime time;
+  time.add(milliseconds(50), at(0));
+  EXPECT_FALSE(time.outdated(at(ServiceTime::kAgeMax * 50)));
+  EXPECT_TRUE(time.outdated(at((ServiceTime::kAgeMax + 1) * 50 + 1)));
+  time.add(milliseconds(1), at((ServiceTime::kAgeMax + 1) * 50 + 2));
+  EXPECT_EQ(time.estimate(), milliseconds(1));
+}
+
+} // namespace
+} // namespace hsmux
