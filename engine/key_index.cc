@@ -85,12 +85,11 @@ std::shared_ptr<GcmUsage> KeyIndex::usage_of(const Bytes& id) {
 }
 
 Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadline) {
-  const std::string text(name);
   const Generation generation{group_.generation(), clears_.load()};
   std::shared_ptr<const Key> before;
   {
     decltype(entries_)::const_accessor entry;
-    if (entries_.find(entry, text)) {
+    if (entries_.find(entry, name)) {
       if (entry->second.generation == generation) return entry->second.key;
       before = entry->second.key;
     }
@@ -100,10 +99,10 @@ Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadlin
     // What was known stays usable while slots are away: the request waits for them.
     const bool away = found.error().kind == ErrorKind::kUnavailable || found.error().kind == ErrorKind::kTimeout;
     if (before && away) return before;
-    entries_.erase(text);
+    entries_.erase(name);
     return found;
   }
-  remember(text, (*found)->complete ? generation : kStale, *found);
+  remember(std::string(name), (*found)->complete ? generation : kStale, *found);
   return found;
 }
 

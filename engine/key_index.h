@@ -94,10 +94,16 @@ private:
   static constexpr std::size_t kEntriesMax = 10'000;        // names come from callers: bounded
 
   SlotGroup& group_;
+  // A look-up by a view makes no string.
+  struct ByText {
+    using is_transparent = void;
+    [[nodiscard]] std::size_t hash(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+    [[nodiscard]] bool equal(std::string_view a, std::string_view b) const { return a == b; }
+  };
   std::atomic<std::uint64_t> clears_{0};
   // Found, inserted and erased by name only: the map is neither walked nor cleared, which other threads would not
   // survive.
-  tbb::concurrent_hash_map<std::string, Entry> entries_;
+  tbb::concurrent_hash_map<std::string, Entry, ByText> entries_;
   tbb::concurrent_hash_map<std::string, std::shared_ptr<GcmUsage>> usages_;
   std::mutex order_mutex_;        // guards order_
   std::deque<std::string> order_; // names in entries_, oldest first
