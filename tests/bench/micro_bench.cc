@@ -1,0 +1,110 @@
+// Single steps of a request's way, on simhsm without any service time: what hsmux itself costs.
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "engine/engine.h"
+#include "engine/router.h"
+#include "slots/pkcs11.h"
+#include "tests/token_folder.h"
+
+namespace hsmux {
+namespace {
+
+constexpr CallStatus kFine{Call::kSign, CKR_OK};
+
+template <class T> T take(Result<T> result) {
+  if (result) return std::move(*result);
+  std::fprintf(stderr, "%s\n", result.error().text().c_str());
+  std::exit(1);
+}
+
+// One slot of the simulator's own HSM, and over it an engine with a key.
+struct Bench {
+  Bench() {
+    SlotOptions options;
+    options.name = "hsm-a";
+    options.selector.token_label = tokens.label(0);
+    options.pin = PinFromValue{std::make_shared<const Pin>(*Pin::copy_of(tokens.pin(0)))};
+    options.sessions_min = options.sessions_max = 16;
+    engine = take(Engine::open(config));
+    const auto module = take(Module::load({.name = config.modules.front().name,
+                                           .path = config.modules.front().path,
+                                           .environment = config.modules.front().environment,
+                                           .init_args = {},
+                                           .init_timeout = std::chrono::seconds(30),
+                                           .set_environment = false}));
+    slot = take(Slot::open(
+        options, module, {}, [this] { router.capacity_freed(0); }, Deadline::after(std::chrono::seconds(30)), true));
+    while (slot->stats().sessions.idle < 16) std::this_thread::yield();
+    router.add(*slot, 16, 16);
+    take(engine->generate({.label = "bench",
+                           .algorithm = Algorithm::kEcdsaP256Sha256,
+                           .bits = 0,
+                           .placement = {},
+                           .software_key = false,
+                           .options = {}}));
+  }
+
+  TokenFolder tokens{1, HSMUX_TEST_SIMHSM};
+  Config config = take(parse_config(tokens.toml(), "bench.toml", tokens.folder()));
+  std::unique_ptr<Engine> engine;
+  Router router;
+  std::unique_ptr<Slot> slot;
+};
+
+Bench& bench() {
+  static auto* const made = new Bench;
+  return *made;
+}
+
+void acquire_and_release(benchmark::State& state) {
+  Slot& slot = *bench().slot;
+  for (auto _ : state) {
+    std::optional<Lease> lease = slot.try_acquire();
+    if (lease) slot.finish(std::move(*lease), kFine);
+  }
+}
+BENCHMARK(acquire_and_release)->Threads(1)->Threads(2)->UseRealTime();
+
+void route_and_finish(benchmark::State& state) {
+  Router& router = bench().router;
+  const Deadline deadline = Deadline::after(std::chrono::hours(1));
+  for (auto _ : state) {
+    Result<RoutedLease> lease = router.lease(1, deadline, 0);
+    if (lease) router.finish(std::move(*lease), kFine, true);
+  }
+}
+BENCHMARK(route_and_finish)->Threads(1)->Threads(2)->UseRealTime();
+
+void find_a_known_key(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(bench().engine->exists("bench"));
+}
+BENCHMARK(find_a_known_key)->UseRealTime();
+
+void sign(benchmark::State& state) {
+  const std::array<std::uint8_t, 32> digest{};
+  std::array<std::uint8_t, 128> out{};
+  const SignRequest request{.key = "bench",
+                            .algorithm = Algorithm::kEcdsaP256Sha256,
+                            .message = digest,
+                            .prehashed = true,
+                            .options = {}};
+  for (auto _ : state) {
+    if (!bench().engine->sign(request, out)) state.SkipWithError("failed");
+  }
+}
+BENCHMARK(sign)->Threads(1)->Threads(2)->UseRealTime();
+
+} // namespace
+} // namespace hsmux
+
+int main(int argc, char** argv) {
+  setenv("HSMUX_SIM_CONFIG", HSMUX_BENCH_SIM_CONFIG, 0);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
