@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "slots/module_locks.h"
 #include "slots/pin.h"
 #include "slots/result.h"
 #include "slots/slot_selector.h"
@@ -21,6 +22,7 @@ struct ModuleConfig {                             // [module.NAME]
   std::string path;                               // path: required; relative to the file's folder if it has a '/'
   std::map<std::string, std::string> environment; // environment = { SOFTHSM2_CONF = "..." }
   std::string init_args;                          // init_args = "..."
+  Locks locks = Locks::kAuto;                     // locks: "auto", "os", "engine"
   std::chrono::milliseconds init_timeout{30'000}; // init_timeout_ms, 1 to 600000
 };
 

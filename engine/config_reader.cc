@@ -103,6 +103,23 @@ struct Entry {
     return {};
   }
 
+  // One of the table's words.
+  template <class Value, std::size_t kWords>
+  Status word(Value& out, const std::array<std::pair<std::string_view, Value>, kWords>& words) const {
+    std::vector<std::string> allowed;
+    const auto* text = node.as_string();
+    for (const auto& [name, value] : words) {
+      if (text != nullptr && text->get() == name) {
+        out = value;
+        return {};
+      }
+      allowed.push_back(fmt::format("\"{}\"", name));
+    }
+    const std::string choice = fmt::format("one of {}", fmt::join(allowed, ", "));
+    if (text == nullptr) return refuse_type(choice);
+    return refuse(fmt::format("'{}' is not allowed: {}", shown(text->get()), choice));
+  }
+
   Status texts(std::vector<std::string>& out) const {
     const toml::array* values = node.as_array();
     if (values == nullptr) return refuse_type("an array of strings");
@@ -143,10 +160,14 @@ Status read_table(const Entry& entry, const std::array<Row<Target>, kRows>& rows
   return {};
 }
 
+constexpr auto kLocks = std::to_array<std::pair<std::string_view, Locks>>(
+    {{"auto", Locks::kAuto}, {"os", Locks::kOs}, {"engine", Locks::kEngine}});
+
 constexpr auto kModuleRows = std::to_array<Row<ModuleConfig>>({
     {"path", [](const Entry& e, ModuleConfig& m) { return e.text(m.path); }},
     {"environment", [](const Entry& e, ModuleConfig& m) { return e.text_map(m.environment); }},
     {"init_args", [](const Entry& e, ModuleConfig& m) { return e.text(m.init_args); }},
+    {"locks", [](const Entry& e, ModuleConfig& m) { return e.word(m.locks, kLocks); }},
     {"init_timeout_ms",
      [](const Entry& e, ModuleConfig& m) { return e.milliseconds(m.init_timeout, config_limits::kInitTimeoutMs); }},
 });

@@ -295,6 +295,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
                       .module_path = slot.module().path(),
                       .module_description = slot.module().info().description,
                       .quirks = std::string(quirks_of(slot.token()).name),
+                      .locks = slot.module().locks(),
                       .token = slot.token(),
                       .stats = slot.stats(),
                       .weight = slot.options().weight,

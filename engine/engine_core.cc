@@ -97,6 +97,7 @@ Status Engine::Core::open() {
                                                             .path = module->path,
                                                             .environment = module->environment,
                                                             .init_args = module->init_args,
+                                                            .locks = module->locks,
                                                             .init_timeout = module->init_timeout,
                                                             .set_environment = options.set_module_environment}));
     modules.push_back(std::move(loaded));

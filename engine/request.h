@@ -89,6 +89,7 @@ struct AlgorithmOnSlot {
 
 struct SlotReport {
   std::string name, module_path, module_description, quirks;
+  Locks locks = Locks::kOs; // who supplies the module's
   TokenIdentity token;
   SlotStats stats;
   double weight = 1.0;

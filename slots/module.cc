@@ -100,6 +100,7 @@ struct Loading {
   std::shared_future<Result<std::shared_ptr<Module>>> result;
   std::map<std::string, std::string> environment;
   std::string init_args;
+  Locks locks;
   std::thread thread; // joined by who sees the result first; left alone while it is stuck
 };
 
@@ -144,10 +145,8 @@ Result<std::shared_ptr<Module>> Module::open(const ModuleOptions& options, const
   module->fork_generation_ = fork_generation();
   module->init_args_ = options.init_args;
 
-  CK_C_INITIALIZE_ARGS args{};
-  args.flags = CKF_OS_LOCKING_OK;
-  args.pReserved = module->init_args_.empty() ? nullptr : module->init_args_.data();
-  const CK_RV rv = functions->C_Initialize(&args);
+  module->locks_ = options.locks == Locks::kAuto ? locks_of(path) : options.locks;
+  const CK_RV rv = initialize(*functions, module->init_args_, module->locks_);
   if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) {
     Error error = call_error({Call::kInitialize, rv}, "");
     error.kind = ErrorKind::kModule;
@@ -179,10 +178,11 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
     const std::lock_guard lock(known.mutex);
     auto found = known.modules.find(path);
     if (found != known.modules.end()) {
-      if (found->second.environment != options.environment || found->second.init_args != options.init_args) {
+      if (found->second.environment != options.environment || found->second.init_args != options.init_args ||
+          found->second.locks != options.locks) {
         return fail(ErrorKind::kInvalidConfig,
-                    fmt::format("module {} ({}) is already loaded in this process with another environment or other "
-                                "init_args: one module has one configuration",
+                    fmt::format("module {} ({}) is already loaded in this process with another environment, other "
+                                "init_args or other locks: one module has one configuration",
                                 options.name, path));
       }
       result = found->second.result;
@@ -193,7 +193,8 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
       result = promise.get_future().share();
       std::thread thread(
           [options, path, promise = std::move(promise)]() mutable { promise.set_value(open(options, path)); });
-      known.modules.emplace(path, Loading{result, options.environment, options.init_args, std::move(thread)});
+      known.modules.emplace(path,
+                            Loading{result, options.environment, options.init_args, options.locks, std::move(thread)});
     }
   }
   if (result.wait_for(options.init_timeout) != std::future_status::ready) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "slots/module_locks.h"
 #include "slots/result.h"
 
 // PKCS#11's function list (CK_FUNCTION_LIST), declared in slots/pkcs11.h.
@@ -21,6 +22,7 @@ struct ModuleOptions {
   std::string path;                               // a file, or a bare library name for the dynamic loader
   std::map<std::string, std::string> environment; // variables that the module reads, e.g. SOFTHSM2_CONF
   std::string init_args;                          // CK_C_INITIALIZE_ARGS.pReserved (NSS and others); empty = NULL
+  Locks locks = Locks::kAuto;                     // who supplies the module's locks
   std::chrono::milliseconds init_timeout{30'000}; // modules do network I/O in dlopen and C_Initialize
   // True in the hsmux program: environment is set before the first load. False inside other programs (a JVM), where
   // setenv races getenv: a variable that differs is then an error that names it.
@@ -38,7 +40,7 @@ class Module {
 public:
   // Loads and initialises, or returns the one already loaded from the same file. Errors, all naming the module:
   // kModule (missing file, not a library, not PKCS#11, a required function is NULL, C_Initialize failed or took longer
-  // than init_timeout), kInvalidConfig (loaded before with another environment or other arguments).
+  // than init_timeout), kInvalidConfig (loaded before with another environment, other arguments or other locks).
   static Result<std::shared_ptr<Module>> load(const ModuleOptions& options);
 
   Module(const Module&) = delete;
@@ -49,6 +51,8 @@ public:
   [[nodiscard]] const std::string& path() const { return path_; } // resolved
   [[nodiscard]] const ModuleInfo& info() const { return info_; }
   [[nodiscard]] bool initialised_by_us() const { return initialised_by_us_; }
+  // kOs or kEngine; as configured where somebody else had initialised it.
+  [[nodiscard]] Locks locks() const { return locks_; }
 
   // The module's functions. An entry may be NULL unless it is in the required set: callers check (slots/session.cc).
   [[nodiscard]] const _CK_FUNCTION_LIST& functions() const { return *functions_; }
@@ -68,6 +72,7 @@ private:
   ModuleInfo info_;
   const _CK_FUNCTION_LIST* functions_ = nullptr;
   bool initialised_by_us_ = false;
+  Locks locks_ = Locks::kOs;
   unsigned long fork_generation_ = 0;
   std::string init_args_; // C_Initialize may keep the pointer
   std::map<std::string, std::string> environment_;

@@ -39,30 +39,32 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
                           {"reason", row.reason}});
   }
   const SessionPoolStats& sessions = slot.stats.sessions;
-  nlohmann::json json{{"name", slot.name},
-                      {"state", slot_state_name(slot.stats.state)},
-                      {"epoch", slot.stats.epoch},
-                      {"weight", slot.weight},
-                      {"module", {{"path", slot.module_path}, {"description", slot.module_description}}},
-                      {"token",
-                       {{"label", slot.token.label},
-                        {"manufacturer", slot.token.manufacturer},
-                        {"model", slot.token.model},
-                        {"serial", slot.token.serial},
-                        {"firmware", slot.token.firmware},
-                        {"slot_id", slot.token.slot_id},
-                        {"flags", token_flag_names(slot.token.flags)},
-                        {"sessions_max", limit_text(slot.token.sessions_max)}}},
-                      {"quirks", slot.quirks},
-                      {"sessions",
-                       {{"idle", sessions.idle},
-                        {"leased", sessions.leased},
-                        {"target_max", sessions.target_max},
-                        {"configured_max", slot.sessions_configured_max},
-                        {"opened", sessions.opened},
-                        {"discarded", sessions.discarded}}},
-                      {"requests", {{"in_flight", slot.in_flight}, {"concurrency", slot.concurrency}}},
-                      {"algorithms", std::move(algorithms)}};
+  nlohmann::json json{
+      {"name", slot.name},
+      {"state", slot_state_name(slot.stats.state)},
+      {"epoch", slot.stats.epoch},
+      {"weight", slot.weight},
+      {"module",
+       {{"path", slot.module_path}, {"description", slot.module_description}, {"locks", locks_name(slot.locks)}}},
+      {"token",
+       {{"label", slot.token.label},
+        {"manufacturer", slot.token.manufacturer},
+        {"model", slot.token.model},
+        {"serial", slot.token.serial},
+        {"firmware", slot.token.firmware},
+        {"slot_id", slot.token.slot_id},
+        {"flags", token_flag_names(slot.token.flags)},
+        {"sessions_max", limit_text(slot.token.sessions_max)}}},
+      {"quirks", slot.quirks},
+      {"sessions",
+       {{"idle", sessions.idle},
+        {"leased", sessions.leased},
+        {"target_max", sessions.target_max},
+        {"configured_max", slot.sessions_configured_max},
+        {"opened", sessions.opened},
+        {"discarded", sessions.discarded}}},
+      {"requests", {{"in_flight", slot.in_flight}, {"concurrency", slot.concurrency}}},
+      {"algorithms", std::move(algorithms)}};
   if (slot.stats.last_error) json["last_error"] = error_json(*slot.stats.last_error);
   if (mechanisms) json["mechanisms"] = mechanisms_json(slot);
   return json;
@@ -81,7 +83,8 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
   const SessionPoolStats& sessions = slot.stats.sessions;
   std::string text = fmt::format("{}: {}\n", slot.name, slot_state_name(slot.stats.state));
   if (slot.stats.last_error) text += fmt::format("  last error  {}\n", printable(slot.stats.last_error->text()));
-  text += fmt::format("  module      {} ({})\n", printable(slot.module_path), printable(slot.module_description));
+  text += fmt::format("  module      {} ({}), locks by {}\n", printable(slot.module_path),
+                      printable(slot.module_description), slot.locks == Locks::kEngine ? "hsmux" : "the system");
   text += fmt::format("  token       '{}', serial {}, {} {}, firmware {}\n", printable(token.label),
                       printable(token.serial), printable(token.manufacturer), printable(token.model),
                       printable(token.firmware));

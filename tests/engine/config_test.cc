@@ -60,6 +60,7 @@ algorithms = ["ecdsa-p256-sha256", "aes-256-gcm"]
 path = "/usr/lib/softhsm/libsofthsm2.so"
 environment = { SOFTHSM2_CONF = "softhsm2.conf" }
 init_args = "configdir=x"
+locks = "engine"
 init_timeout_ms = 600000
 [[slot]]
 name = "hsm-a.1"
@@ -90,6 +91,7 @@ development_software_keys = true
   EXPECT_EQ(module.path, "/usr/lib/softhsm/libsofthsm2.so");
   EXPECT_EQ(module.environment.at("SOFTHSM2_CONF"), "softhsm2.conf");
   EXPECT_EQ(module.init_args, "configdir=x");
+  EXPECT_EQ(module.locks, Locks::kEngine);
   EXPECT_EQ(module.init_timeout.count(), 600'000);
   ASSERT_EQ(config->slots.size(), 1U);
   const SlotConfig& slot = config->slots[0];
@@ -142,6 +144,9 @@ TEST(Config, ValuesJustOutsideTheirRangeAreRefused) {
   EXPECT_THAT(slot_error("pin = { fd = -1 }"), HasSubstr("slot.pin.fd: -1 is not allowed: 0 to 65535"));
   EXPECT_THAT(slot_error("[deadlines]\noperation_ms = 3600001"), HasSubstr("1 to 3600000"));
   EXPECT_THAT(slot_error("[deadlines]\nkey_generation_ms = 0"), HasSubstr("1 to 3600000"));
+  EXPECT_THAT(error_of(kModule + "locks = 'none'\n" + kSlot),
+              HasSubstr(R"(locks: 'none' is not allowed: one of "auto", "os", "engine")"));
+  EXPECT_THAT(error_of(kModule + "locks = 7\n" + kSlot), HasSubstr("locks: an integer is not allowed: one of"));
   EXPECT_THAT(error_of(kModule + "init_timeout_ms = 600001\n" + kSlot), HasSubstr("1 to 600000"));
 }
 

@@ -42,6 +42,7 @@ CK_RV initialize(void* init_args) {
   if (mode == "hang") simulator().hang(simulator().releases());
 
   auto* args = static_cast<CK_C_INITIALIZE_ARGS*>(init_args);
+  if (mode == "os_locks" && args != nullptr && (args->flags & CKF_OS_LOCKING_OK) == 0) return CKR_CANT_LOCK;
   CK_C_INITIALIZE_ARGS forwarded{};
   if (const char* expected = std::getenv("HSMUX_SIM_RESERVED")) {
     if (args == nullptr || args->pReserved == nullptr ||

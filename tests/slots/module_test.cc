@@ -214,6 +214,43 @@ TEST_F(Modules, OtherInitArgumentsForALoadedModuleAreAnError) {
   EXPECT_EQ(error_of(wanted).kind, ErrorKind::kInvalidConfig);
 }
 
+TEST_F(Modules, OtherLocksForALoadedModuleAreAnError) {
+  ModuleOptions wanted = options(new_copy());
+  EXPECT_NE(loaded(wanted), nullptr);
+  wanted.locks = Locks::kEngine;
+  EXPECT_EQ(error_of(wanted).kind, ErrorKind::kInvalidConfig);
+}
+
+TEST_F(Modules, AModuleWorksWithOurLocksWhereItIsToldTo) {
+  if (TokenFolder::external()) GTEST_SKIP() << "a second copy of the library is needed";
+  ModuleOptions wanted = options(SimControl::copy_into(tokens_.folder(), TokenFolder::default_module()));
+  wanted.locks = Locks::kEngine;
+  const std::uint64_t before = engine_locks_in_use();
+  const auto module = loaded(wanted);
+  ASSERT_NE(module, nullptr);
+  EXPECT_EQ(module->locks(), Locks::kEngine);
+  EXPECT_GT(engine_locks_in_use(), before);
+  EXPECT_TRUE(module->slots_with_token().has_value());
+}
+
+TEST_F(Modules, AModuleThatRefusesOurLocksGetsTheSystems) {
+  const Variable init("HSMUX_SIM_INIT", "os_locks");
+  ModuleOptions wanted = options(new_copy());
+  wanted.locks = Locks::kEngine;
+  const std::uint64_t before = engine_locks_in_use();
+  const auto module = loaded(wanted);
+  ASSERT_NE(module, nullptr);
+  EXPECT_EQ(module->locks(), Locks::kOs);
+  EXPECT_EQ(engine_locks_in_use(), before);
+}
+
+TEST(Locks, AreOursByThemselvesOnlyForModulesThatGain) {
+  EXPECT_EQ(locks_of("/usr/lib/softhsm/libsofthsm2.so"), Locks::kEngine);
+  EXPECT_EQ(locks_of("libsofthsm2.so"), Locks::kEngine);
+  EXPECT_EQ(locks_of("/opt/vendor/libCryptoki2_64.so"), Locks::kOs);
+  EXPECT_EQ(locks_of("/opt/libsofthsm2.so/other.so"), Locks::kOs);
+}
+
 TEST_F(Modules, AModuleThatHangsIsAnErrorInTimeAndWorksOnceItComesBack) {
   const std::string path = new_copy();
   const SimControl simhsm(path);
