@@ -11,11 +11,13 @@ namespace hsmux {
 struct Attempts {
   std::uint32_t made = 0;   // including the one that failed
   bool found_again = false; // the key's handle was looked up anew once already
+  bool by_copy = false;     // the one that failed worked on a session copy of the key
 };
 
 enum class Step : std::uint8_t {
   kGiveUp,
   kFindAgain, // the handle is stale: once more on the same slot with a new one
+  kWithKey,   // a session copy may have gone with its session: once more with the key itself
   kElsewhere, // another slot where there is one, else another session
 };
 

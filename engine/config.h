@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "slots/key_copies.h"
 #include "slots/module_locks.h"
 #include "slots/pin.h"
 #include "slots/result.h"
@@ -36,10 +37,11 @@ struct SlotConfig {                 // [[slot]]
   std::uint32_t sessions_min = 1;   // sessions_min: opened at start, 0 to sessions_max
   std::uint32_t sessions_max = 16;  // sessions_max: 1 to 4096, the anchor session not counted
   // Requests given to the slot at once: adapts between these (engine/concurrency.h); the same value fixes it.
-  std::uint32_t concurrency_min = 1;            // concurrency_min: 1 to 4096
-  std::optional<std::uint32_t> concurrency_max; // concurrency_max: 1 to 4096; absent = sessions_max
-  double weight = 1.0;                          // weight: above 0, at most 1000; share of the load
-  bool read_write = true;                       // read_write: sessions are R/W (some HSMs have no others)
+  std::uint32_t concurrency_min = 1;                   // concurrency_min: 1 to 4096
+  std::optional<std::uint32_t> concurrency_max;        // concurrency_max: 1 to 4096; absent = sessions_max
+  double weight = 1.0;                                 // weight: above 0, at most 1000; share of the load
+  SessionCopies session_copies = SessionCopies::kAuto; // session_copies: "auto", "on", "off"
+  bool read_write = true;                              // read_write: sessions are R/W (some HSMs have no others)
 };
 
 struct DeadlineConfig {                              // [deadlines]

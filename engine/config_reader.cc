@@ -208,6 +208,9 @@ Status read_pin(const Entry& entry, std::optional<PinOrigin>& out) {
   return {};
 }
 
+constexpr auto kCopies = std::to_array<std::pair<std::string_view, SessionCopies>>(
+    {{"auto", SessionCopies::kAuto}, {"on", SessionCopies::kOn}, {"off", SessionCopies::kOff}});
+
 constexpr auto kSlotRows = std::to_array<Row<SlotConfig>>({
     {"name", [](const Entry& e, SlotConfig& s) { return e.text(s.name); }},
     {"module", [](const Entry& e, SlotConfig& s) { return e.text(s.module); }},
@@ -226,6 +229,7 @@ constexpr auto kSlotRows = std::to_array<Row<SlotConfig>>({
     {"concurrency_max",
      [](const Entry& e, SlotConfig& s) { return e.integer(s.concurrency_max, config_limits::kConcurrency); }},
     {"weight", [](const Entry& e, SlotConfig& s) { return e.number(s.weight); }},
+    {"session_copies", [](const Entry& e, SlotConfig& s) { return e.word(s.session_copies, kCopies); }},
     {"read_write", [](const Entry& e, SlotConfig& s) { return e.boolean(s.read_write); }},
 });
 

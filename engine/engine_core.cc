@@ -17,7 +17,8 @@ SlotOptions slot_options(const SlotConfig& config) {
           .sessions_min = config.sessions_min,
           .sessions_max = config.sessions_max,
           .weight = config.weight,
-          .read_write = config.read_write};
+          .read_write = config.read_write,
+          .session_copies = config.session_copies};
 }
 
 Status check_algorithms(const Config& config) {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "mechanisms/key_name.h"
 #include "slots/key_handles.h"
@@ -38,6 +39,11 @@ std::string candidates(const std::vector<FoundKey>& keys, const SlotGroup& group
   return fmt::format("{}", fmt::join(lines, ", "));
 }
 
+bool has_twins(const std::vector<KeyObject>& objects) {
+  std::set<Bytes> ids;
+  return !std::ranges::all_of(objects, [&](const KeyObject& each) { return ids.insert(each.id).second; });
+}
+
 } // namespace
 
 GcmUsage::Verdict GcmUsage::use() {
@@ -53,8 +59,11 @@ FoundKeys find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Dead
   FoundKeys found;
   for_each_slot(slots, [&](std::size_t slot) {
     for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey}) {
-      Result<std::vector<KeyObject>> objects = group.with_session_again(
-          slot, deadline, [&](Lease& lease) { return find_key_objects(*lease, object_class, query); }, wait);
+      const auto search = [&] {
+        return group.with_session_again(
+            slot, deadline, [&](Lease& lease) { return find_key_objects(*lease, object_class, query); }, wait);
+      };
+      Result<std::vector<KeyObject>> objects = group.slots[slot]->search_keys(search, has_twins);
       if (!objects) {
         found.unanswered |= slot_bit(slot);
         found.failure = std::move(objects).error();
@@ -240,7 +249,8 @@ Status KeyIndex::compare_secret(const Key& key, std::size_t slot, SecretComparis
         if (choice->recipe == nullptr) return {}; // the slot will not be asked to use the key either
         const Quirks& quirks = group_.recipes[slot].quirks();
         group_.slots[slot]->forget_key(key.object_class, key.id); // a look-up trusts nothing remembered
-        HSMUX_TRY(const ObjectHandle handle, group_.slots[slot]->key_handle(lease, key.object_class, key.id));
+        HSMUX_TRY(const KeyHandle found, group_.slots[slot]->key_handle(lease, key.object_class, key.id, false));
+        const ObjectHandle handle = found.handle;
         if (comparison.envelope.empty()) {
           comparison.block.resize(32);
           HSMUX_CHECK(random_bytes(comparison.block));

@@ -28,7 +28,8 @@ Result<RoutedLease> RequestRunner::lease(SlotSet eligible, SlotSet avoid, Deadli
   return routed;
 }
 
-RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& routed, const OneAttempt& attempt) {
+RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& routed, bool copies,
+                                               const OneAttempt& attempt) {
   Slot& slot = *group_.slots[routed.slot];
   SlotRecipes& recipes = group_.recipes[routed.slot];
   Result<const RecipeChoice*> choice = recipes.get(work.spec, slot, routed.lease);
@@ -36,30 +37,31 @@ RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& ro
   if ((*choice)->recipe == nullptr) {
     return {fail(ErrorKind::kUnsupported, (*choice)->reason), Blame::kSlotHasNoRecipe};
   }
-  const Result<ObjectHandle> handle = slot.key_handle(routed.lease, work.key.object_class, work.key.id);
+  const Result<KeyHandle> handle = slot.key_handle(routed.lease, work.key.object_class, work.key.id, copies);
   if (!handle) {
     const bool absent = handle.error().kind == ErrorKind::kKeyNotFound && handle.error().rv == 0;
     return {fail(handle.error()), absent ? Blame::kSlotHasNoKey : Blame::kAttempt};
   }
   const TimePoint start = events_ ? MonotonicClock::now() : TimePoint{};
-  Result<std::size_t> result = attempt(*(*choice)->recipe, recipes.quirks(), *routed.lease, *handle);
+  Result<std::size_t> result = attempt(*(*choice)->recipe, recipes.quirks(), *routed.lease, handle->handle);
   if (events_) {
     emit(EventKind::kOperation, routed.slot, work, result ? CallStatus{} : result.error().status(),
          MonotonicClock::now() - start);
   }
-  return {std::move(result)};
+  return {std::move(result), Blame::kAttempt, handle->is_copy};
 }
 
 Result<std::size_t> RequestRunner::run(const Work& work, const OneAttempt& attempt) {
   SlotSet eligible = work.eligible;
   SlotSet avoid = 0;
   const auto work_class = static_cast<WorkClass>(work.spec.algorithm);
+  bool copies = true;
   Attempts attempts;
   std::optional<Error> last;
   while (true) {
     HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, work.deadline, work_class, last));
     const std::size_t slot = routed.slot;
-    Outcome outcome = try_once(work, routed, attempt);
+    Outcome outcome = try_once(work, routed, copies, attempt);
     const CallStatus status = outcome.result ? CallStatus{} : outcome.result.error().status();
     group_.router.finish(std::move(routed), status, outcome.result.has_value());
     if (outcome.result) return outcome.result;
@@ -74,6 +76,7 @@ Result<std::size_t> RequestRunner::run(const Work& work, const OneAttempt& attem
       continue;
     }
     ++attempts.made;
+    attempts.by_copy = outcome.by_copy;
     switch (next_step(error, attempts, true, work.deadline, MonotonicClock::now())) {
     case Step::kGiveUp:
       if (attempts.made > 1) error.message += fmt::format(" (attempt {})", attempts.made);
@@ -81,6 +84,11 @@ Result<std::size_t> RequestRunner::run(const Work& work, const OneAttempt& attem
     case Step::kFindAgain:
       group_.slots[slot]->forget_key(work.key.object_class, work.key.id);
       attempts.found_again = true;
+      avoid = 0;
+      break;
+    case Step::kWithKey:
+      group_.slots[slot]->forget_key(work.key.object_class, work.key.id);
+      copies = false;
       avoid = 0;
       break;
     case Step::kElsewhere: avoid = slot_bit(slot); break;

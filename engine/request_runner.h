@@ -36,8 +36,9 @@ private:
   struct Outcome {
     Result<std::size_t> result;
     Blame blame = Blame::kAttempt;
+    bool by_copy = false; // worked on a session copy of the key
   };
-  Outcome try_once(const Work& work, RoutedLease& routed, const OneAttempt& attempt);
+  Outcome try_once(const Work& work, RoutedLease& routed, bool copies, const OneAttempt& attempt);
   Result<RoutedLease> lease(SlotSet eligible, SlotSet avoid, Deadline deadline, WorkClass work,
                             const std::optional<Error>& before);
   void emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status, Duration duration) const;

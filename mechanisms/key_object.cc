@@ -82,7 +82,7 @@ std::string printable(const Bytes& label) {
 
 Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass object_class, const KeyQuery& query) {
   Template wanted;
-  wanted.number(CKA_CLASS, kClasses[static_cast<std::size_t>(object_class)]);
+  wanted.flag(CKA_TOKEN, true).number(CKA_CLASS, kClasses[static_cast<std::size_t>(object_class)]);
   if (query.id) wanted.bytes(CKA_ID, *query.id);
   if (query.label) wanted.text(CKA_LABEL, *query.label);
   HSMUX_TRY(const std::vector<ObjectHandle> handles, session.find(wanted));

@@ -11,7 +11,7 @@ namespace hsmux {
 Template key_template_by_id(ObjectClass object_class, ByteView id) {
   const CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY};
   Template wanted;
-  wanted.number(CKA_CLASS, classes[static_cast<std::size_t>(object_class)]).bytes(CKA_ID, id);
+  wanted.flag(CKA_TOKEN, true).number(CKA_CLASS, classes[static_cast<std::size_t>(object_class)]).bytes(CKA_ID, id);
   return wanted;
 }
 
@@ -28,19 +28,42 @@ std::size_t KeyHandles::Hash::hash(const Key& key) {
   return std::hash<std::string_view>{}(id) + static_cast<std::size_t>(key.object_class);
 }
 
-std::optional<ObjectHandle> KeyHandles::lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id) const {
+std::optional<KeyHandle> KeyHandles::lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id,
+                                            bool copies) const {
   decltype(handles_)::const_accessor found;
   if (!handles_.find(found, make_key(object_class, id)) || found->second.epoch != epoch) return std::nullopt;
-  return found->second.handle;
+  const Entry& entry = found->second;
+  if (copies && entry.copy != CK_INVALID_HANDLE) return KeyHandle{entry.copy, true};
+  return KeyHandle{entry.handle, false};
 }
 
-void KeyHandles::store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle) {
+bool KeyHandles::store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle) {
   decltype(handles_)::accessor entry;
-  handles_.insert(entry, make_key(object_class, id));
+  const bool fresh = handles_.insert(entry, make_key(object_class, id));
+  Entry& known = entry->second;
   // A slow search of an old epoch must not displace what a newer epoch found.
-  if (entry->second.epoch <= epoch) entry->second = {epoch, handle};
+  if (!fresh && (known.epoch > epoch || (known.epoch == epoch && known.handle == handle))) return false;
+  known = {epoch, handle, CK_INVALID_HANDLE};
+  return true;
 }
 
-void KeyHandles::forget(ObjectClass object_class, ByteView id) { handles_.erase(make_key(object_class, id)); }
+bool KeyHandles::store_copy(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle,
+                            ObjectHandle copy) {
+  decltype(handles_)::accessor entry;
+  if (!handles_.find(entry, make_key(object_class, id))) return false;
+  Entry& known = entry->second;
+  if (known.epoch != epoch || known.handle != handle || known.copy != CK_INVALID_HANDLE) return false;
+  known.copy = copy;
+  return true;
+}
+
+std::optional<KeyHandles::Copy> KeyHandles::forget(ObjectClass object_class, ByteView id) {
+  decltype(handles_)::accessor entry;
+  if (!handles_.find(entry, make_key(object_class, id))) return std::nullopt;
+  const Copy copy{entry->second.epoch, entry->second.copy};
+  handles_.erase(entry);
+  if (copy.handle == CK_INVALID_HANDLE) return std::nullopt;
+  return copy;
+}
 
 } // namespace hsmux

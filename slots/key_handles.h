@@ -14,14 +14,30 @@ namespace hsmux {
 
 inline constexpr std::size_t kKeyIdBytesMax = 64; // of CKA_ID; longer ones are refused
 
-// The template that fits exactly the object of this class with this CKA_ID.
+// The template that fits exactly the token object of this class with this CKA_ID.
 Template key_template_by_id(ObjectClass object_class, ByteView id);
+
+struct KeyHandle {
+  ObjectHandle handle;
+  bool is_copy; // of the key's session copy
+};
 
 class KeyHandles {
 public:
-  [[nodiscard]] std::optional<ObjectHandle> lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id) const;
-  void store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle);
-  void forget(ObjectClass object_class, ByteView id);
+  // The key's copy where there is one and `copies` is wanted, else the key.
+  [[nodiscard]] std::optional<KeyHandle> lookup(std::uint64_t epoch, ObjectClass object_class, ByteView id,
+                                                bool copies = true) const;
+  // True when the key was not known before in this epoch.
+  bool store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle);
+  // A session copy of the key at `handle` (slots/key_copies.h). False when that is not what is known of the key any
+  // more.
+  bool store_copy(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle, ObjectHandle copy);
+  // The copy that was in use, if there was one.
+  struct Copy {
+    std::uint64_t epoch;
+    ObjectHandle handle;
+  };
+  std::optional<Copy> forget(ObjectClass object_class, ByteView id);
 
 private:
   struct Key { // fixed size, so that a look-up allocates nothing
@@ -37,6 +53,7 @@ private:
   struct Entry {
     std::uint64_t epoch;
     ObjectHandle handle;
+    ObjectHandle copy; // CK_INVALID_HANDLE: none
   };
   static Key make_key(ObjectClass object_class, ByteView id);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "slots/disposition.h"
 #include "slots/pkcs11.h"
 
 namespace hsmux {
@@ -152,6 +153,10 @@ Result<std::vector<ObjectHandle>> Session::find(const Template& wanted) {
       break;
     }
   }
+  if (!status && disposition(status.error().status()).session == SessionFate::kDiscard) {
+    suspect_ = true;
+    return fail(std::move(status).error());
+  }
   // Always ended: a search left active makes every later operation of the session fail.
   Status ended = call(Call::kFindObjectsFinal, f.C_FindObjectsFinal, handle_);
   if (!ended) suspect_ = true;
@@ -235,6 +240,14 @@ Result<ObjectHandle> Session::create(const Template& object) {
   std::vector<CK_ATTRIBUTE> list = ck(object);
   CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
   HSMUX_CHECK(call(Call::kCreateObject, module_->functions().C_CreateObject, handle_, list.data(),
+                   CK_ULONG{list.size()}, &handle));
+  return handle;
+}
+
+Result<ObjectHandle> Session::copy(ObjectHandle object, const Template& changes) {
+  std::vector<CK_ATTRIBUTE> list = ck(changes);
+  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kCopyObject, module_->functions().C_CopyObject, handle_, CK_OBJECT_HANDLE{object}, list.data(),
                    CK_ULONG{list.size()}, &handle));
   return handle;
 }

@@ -59,6 +59,7 @@ public:
                                            const Template& private_key);
   Result<ObjectHandle> generate_key(const Mechanism& mechanism, const Template& key);
   Result<ObjectHandle> create(const Template& object);
+  Result<ObjectHandle> copy(ObjectHandle object, const Template& changes); // C_CopyObject
   Status destroy(ObjectHandle object);
   Status random(std::span<std::uint8_t> out);
 

@@ -76,7 +76,10 @@ public:
   }
 
   void finish(Lease lease, CallStatus status);
-  Result<ObjectHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id);
+  Result<std::vector<ObjectHandle>> find_key(Lease& lease, ObjectClass object_class, ByteView id);
+  Result<KeyHandle> only_key(const Lease& lease, ObjectClass object_class, ByteView id,
+                             const std::vector<ObjectHandle>& found);
+  void forget_key(ObjectClass object_class, ByteView id);
   Status wait_connected(Deadline deadline);
   bool stop(Deadline deadline);
   void unlatch();
@@ -93,18 +96,22 @@ public:
   const EventSink events_;
   SessionPool pool_;
   KeyHandles handles_;
+  KeyCopies copies_{handles_};
   std::atomic<std::uint64_t> epoch_{1};
   std::atomic<SlotState> state_{SlotState::kConnecting};
   std::atomic<bool> doubtful_{false}; // something said that sessions, login or token are gone: being looked into
 
 private:
-  enum class Work : std::uint8_t { kStop, kConnect, kProbe, kOpen, kClose };
+  enum class Work : std::uint8_t { kStop, kConnect, kProbe, kOpen, kClose, kCopies, kRefresh };
   Work next_work(std::vector<Session>& discarded);
 
   void connect();
   Status try_connect();
   void connected();
   void lose(bool sessions_are_closed, Error why);
+  void anchor_failed(Error why);
+  // After a use of the anchor for something else.
+  void look_at_anchor(Status used);
   void probe();
   Result<Session> open_for_pool();
   void open_session();
@@ -116,10 +123,13 @@ private:
     if (events_) events_(event);
   }
 
-  std::optional<PinSource> pin_;  // keeper's thread only, as the next three
+  std::optional<PinSource> pin_;  // keeper's thread only, as the next four
   std::optional<Session> anchor_; // never lent: closing a token's last session logs out (PKCS#11 5.6.2)
   BackOff connect_pause_, open_pause_;
 
+  TimePoint refresh_at_{};
+
+  std::atomic<bool> use_copies_{false};
   std::atomic<std::uint32_t> failures_{0};
 
   mutable std::mutex mutex_; // guards what follows; never held during a call of the module or a callback
@@ -149,8 +159,13 @@ Slot::Keeper::Work Slot::Keeper::next_work(std::vector<Session>& discarded) {
       break;
     case SlotState::kReady:
       if (probe_ || lost_) return Work::kProbe;
+      if (copies_.wanted()) return Work::kCopies;
+      if (copies_.count() > 0) {
+        if (now >= refresh_at_) return Work::kRefresh;
+        wake = refresh_at_;
+      }
       if (now < open_at_) {
-        wake = open_at_;
+        wake = std::min(wake, open_at_);
       } else {
         lock.unlock();
         if (pool_.wanted() > 0) return Work::kOpen;
@@ -178,6 +193,14 @@ void Slot::Keeper::run() {
     case Work::kConnect: connect(); break;
     case Work::kProbe: probe(); break;
     case Work::kOpen: open_session(); break;
+    case Work::kCopies:
+      if (copies_.count() == 0) refresh_at_ = MonotonicClock::now() + options_.copy_refresh;
+      look_at_anchor(copies_.carry_out(*anchor_, epoch_));
+      break;
+    case Work::kRefresh:
+      refresh_at_ = MonotonicClock::now() + options_.copy_refresh;
+      look_at_anchor(copies_.refresh(*anchor_, epoch_));
+      break;
     case Work::kClose: break; // by the destructors of `discarded`
     }
   }
@@ -211,6 +234,9 @@ Status Slot::Keeper::try_connect() {
     HSMUX_TRY(token, read_token(*module_, token.slot_id));
     HSMUX_CHECK(login(anchor, token, *pin_, {.allow_count_low = options_.allow_pin_count_low}, *name_, events_));
   }
+  if (pin_) anchor.expect_login();
+  use_copies_ = options_.session_copies == SessionCopies::kOn ||
+                (options_.session_copies == SessionCopies::kAuto && gains_by_copies(token));
   anchor_.emplace(std::move(anchor));
   return {};
 }
@@ -260,6 +286,7 @@ void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
   pool_.begin_epoch(epoch_.fetch_add(1) + 1, sessions_are_closed);
   if (anchor_ && sessions_are_closed) anchor_->abandon();
   anchor_.reset();
+  copies_.forget_all();
   emit({.kind = EventKind::kSlotLost, .slot = {}, .call = call_name(why.call), .rv = why.rv});
   {
     const std::lock_guard lock(mutex_);
@@ -270,6 +297,15 @@ void Slot::Keeper::lose(bool sessions_are_closed, Error why) {
   if (capacity_freed_) capacity_freed_();
 }
 
+void Slot::Keeper::anchor_failed(Error why) {
+  const SlotFate fate = disposition(why.status()).slot;
+  lose(fate == SlotFate::kProbeAnchor || fate == SlotFate::kLost, std::move(why));
+}
+
+void Slot::Keeper::look_at_anchor(Status used) {
+  if (!used && casts_doubt(disposition(used.error().status()).slot)) anchor_failed(std::move(used).error());
+}
+
 void Slot::Keeper::probe() {
   bool lost = false;
   {
@@ -278,10 +314,7 @@ void Slot::Keeper::probe() {
     lost = lost_;
   }
   Result<unsigned long> state = anchor_->state();
-  if (!state) {
-    const SlotFate fate = disposition(state.error().status()).slot;
-    return lose(fate == SlotFate::kProbeAnchor || fate == SlotFate::kLost, std::move(state).error());
-  }
+  if (!state) return anchor_failed(std::move(state).error());
   const bool user = logged_in(*state);
   if (lost || (pin_ && !user)) {
     Error why = make_error(ErrorKind::kUnavailable, user ? "the token was lost" : "the login was lost");
@@ -362,24 +395,38 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
   if (work) signal();
 }
 
-Result<ObjectHandle> Slot::Keeper::key_handle(Lease& lease, ObjectClass object_class, ByteView id) {
-  if (const auto cached = handles_.lookup(lease.epoch(), object_class, id)) return *cached;
+Result<std::vector<ObjectHandle>> Slot::Keeper::find_key(Lease& lease, ObjectClass object_class, ByteView id) {
   Result<std::vector<ObjectHandle>> found = lease->find(key_template_by_id(object_class, id));
   emit({.kind = EventKind::kKeyFind,
         .slot = {},
         .call = call_name(Call::kFindObjects),
         .rv = found ? 0 : found.error().rv});
-  if (!found) return fail(std::move(found).error());
-  if (found->size() != 1) {
-    Error error = found->empty()
+  return found;
+}
+
+Result<KeyHandle> Slot::Keeper::only_key(const Lease& lease, ObjectClass object_class, ByteView id,
+                                         const std::vector<ObjectHandle>& found) {
+  if (found.size() != 1) {
+    Error error = found.empty()
                       ? make_error(ErrorKind::kKeyNotFound, "the key is not (or no longer) in this slot")
                       : make_error(ErrorKind::kKeyAmbiguous,
-                                   fmt::format("{} objects of this slot share the key's CKA_ID", found->size()));
+                                   fmt::format("{} objects of this slot share the key's CKA_ID", found.size()));
     error.slot = *name_;
     return fail(std::move(error));
   }
-  handles_.store(lease.epoch(), object_class, id, found->front());
-  return found->front();
+  const bool fresh = handles_.store(lease.epoch(), object_class, id, found.front());
+  if (fresh && use_copies_.load(std::memory_order_relaxed)) {
+    copies_.want(lease.epoch(), object_class, id, found.front());
+    signal();
+  }
+  return KeyHandle{found.front(), false};
+}
+
+void Slot::Keeper::forget_key(ObjectClass object_class, ByteView id) {
+  const auto copy = handles_.forget(object_class, id);
+  if (!copy) return;
+  copies_.drop(copy->epoch, copy->handle);
+  signal();
 }
 
 Status Slot::Keeper::wait_connected(Deadline deadline) {
@@ -414,7 +461,8 @@ void Slot::Keeper::unlatch() {
 }
 
 SlotStats Slot::Keeper::stats() const {
-  SlotStats stats{.state = state_, .epoch = epoch_, .sessions = pool_.stats(), .last_error = {}};
+  SlotStats stats{
+      .state = state_, .epoch = epoch_, .sessions = pool_.stats(), .session_copies = copies_.count(), .last_error = {}};
   const std::lock_guard lock(mutex_);
   stats.last_error = last_error_;
   return stats;
@@ -462,10 +510,16 @@ bool Slot::ready() const { return state() == SlotState::kReady && !keeper_->doub
 SlotStats Slot::stats() const { return keeper_->stats(); }
 std::optional<Lease> Slot::try_acquire() { return keeper_->pool_.try_acquire(); }
 void Slot::finish(Lease lease, CallStatus status) { keeper_->finish(std::move(lease), status); }
-Result<ObjectHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteView id) {
-  return keeper_->key_handle(lease, object_class, id);
+Result<KeyHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies) {
+  if (const auto known = keeper_->handles_.lookup(lease.epoch(), object_class, id, copies)) return *known;
+  Result<std::vector<ObjectHandle>> found =
+      search_keys([&] { return keeper_->find_key(lease, object_class, id); },
+                  [](const std::vector<ObjectHandle>& handles) { return handles.size() > 1; });
+  if (!found) return fail(std::move(found).error());
+  return keeper_->only_key(lease, object_class, id, *found);
 }
-void Slot::forget_key(ObjectClass object_class, ByteView id) { keeper_->handles_.forget(object_class, id); }
+std::uint64_t Slot::copy_generation() const { return keeper_->copies_.generation(); }
+void Slot::forget_key(ObjectClass object_class, ByteView id) { keeper_->forget_key(object_class, id); }
 void Slot::unlatch() { keeper_->unlatch(); }
 
 } // namespace hsmux

@@ -14,6 +14,7 @@
 
 #include "metrics/events.h"
 #include "slots/deadline.h"
+#include "slots/key_copies.h"
 #include "slots/key_handles.h"
 #include "slots/login.h"
 #include "slots/session_pool.h"
@@ -29,6 +30,8 @@ struct SlotOptions {
   std::uint32_t sessions_min = 1, sessions_max = 16; // the anchor session is not counted
   double weight = 1.0;
   bool read_write = true;
+  SessionCopies session_copies = SessionCopies::kAuto;
+  Duration copy_refresh = std::chrono::seconds(10); // how often copied keys are looked for in the token
 };
 
 enum class SlotState : std::uint8_t {
@@ -43,6 +46,7 @@ struct SlotStats {
   SlotState state = SlotState::kConnecting;
   std::uint64_t epoch = 0;
   SessionPoolStats sessions;
+  std::uint32_t session_copies = 0;
   std::optional<Error> last_error; // why it is not ready, or the last thing that went wrong with a session
 };
 
@@ -74,9 +78,19 @@ public:
   void finish(Lease lease, CallStatus status);
 
   // The handle of the one object with this class and CKA_ID, from the cache or found with the lease's session. Errors:
-  // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's.
-  Result<ObjectHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id);
+  // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's. `copies`: the key's session copy will do.
+  Result<KeyHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies = true);
   void forget_key(ObjectClass object_class, ByteView id);
+  // Runs `search` again where a session copy that was being made may have been found in it: where `doubled` says of the
+  // result that it found a key twice.
+  template <class Search, class Doubled> auto search_keys(Search search, Doubled doubled) {
+    while (true) {
+      const std::uint64_t before = copy_generation();
+      auto found = search();
+      if (!found || !doubled(*found) || (before % 2 == 0 && before == copy_generation())) return found;
+      std::this_thread::yield();
+    }
+  }
 
   // An operator says that the PIN is right now.
   void unlatch();
@@ -86,6 +100,7 @@ public:
   bool close(Deadline deadline);
 
 private:
+  [[nodiscard]] std::uint64_t copy_generation() const;
   class Keeper;
   explicit Slot(std::shared_ptr<Keeper> keeper);
   std::shared_ptr<Keeper> keeper_;

@@ -63,6 +63,7 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
         {"configured_max", slot.sessions_configured_max},
         {"opened", sessions.opened},
         {"discarded", sessions.discarded}}},
+      {"session_copies", slot.stats.session_copies},
       {"requests", {{"in_flight", slot.in_flight}, {"concurrency", slot.concurrency}}},
       {"algorithms", std::move(algorithms)}};
   if (slot.stats.last_error) json["last_error"] = error_json(*slot.stats.last_error);
@@ -91,6 +92,7 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
   text += fmt::format("  flags       {}\n", fmt::join(token_flag_names(token.flags), ", "));
   text += fmt::format("  sessions    {} idle, {} leased, limit {} (the token's own: {})\n", sessions.idle,
                       sessions.leased, sessions.target_max, limit_text(token.sessions_max));
+  if (slot.stats.session_copies > 0) text += fmt::format("  copies      of {} keys\n", slot.stats.session_copies);
   text += fmt::format("  requests    {} in flight, at most {} at once\n", slot.in_flight, slot.concurrency);
   text += fmt::format("  quirks      {}\n", slot.quirks);
   std::vector<std::vector<std::string>> rows;

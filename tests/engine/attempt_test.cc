@@ -43,6 +43,18 @@ TEST(NextStep, AStaleHandleIsFoundAgainOnce) {
   EXPECT_EQ(next_step(stale, {.made = 2, .found_again = true}, true, kLater, kNow), Step::kGiveUp);
 }
 
+// Seen of SoftHSM 2.6.1 when an object goes while it is being used.
+TEST(NextStep, WhateverGoesWrongWithASessionCopyIsTriedAgainWithTheKey) {
+  for (const CK_RV rv : {CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID, CKR_MECHANISM_INVALID,
+                         CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_KEY_TYPE_INCONSISTENT}) {
+    EXPECT_EQ(next_step(answered(Call::kSignInit, rv), {.made = 1, .by_copy = true}, true, kLater, kNow),
+              Step::kWithKey);
+  }
+  // Where the copy cannot be the cause, it goes elsewhere as ever.
+  EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1, .by_copy = true}, true, kLater, kNow),
+            Step::kElsewhere);
+}
+
 TEST(NextStep, AfterTheDeadlineNothingIsTried) {
   EXPECT_EQ(next_step(answered(Call::kSign, CKR_DEVICE_ERROR), {.made = 1}, true, Deadline(kNow), kNow), Step::kGiveUp);
 }

@@ -75,6 +75,7 @@ sessions_max = 4096
 concurrency_min = 2
 concurrency_max = 3
 weight = 2
+session_copies = "off"
 read_write = false
 [deadlines]
 operation_ms = 1
@@ -107,6 +108,7 @@ development_software_keys = true
   EXPECT_EQ(slot.concurrency_min, 2U);
   EXPECT_EQ(slot.concurrency_max, 3U);
   EXPECT_EQ(slot.weight, 2.0);
+  EXPECT_EQ(slot.session_copies, SessionCopies::kOff);
   EXPECT_FALSE(slot.read_write);
   EXPECT_EQ(config->deadlines.operation.count(), 1);
   EXPECT_EQ(config->deadlines.key_generation.count(), 3'600'000);
@@ -181,7 +183,8 @@ TEST(Config, AnUnknownKeyListsTheKeysOfItsTable) {
   EXPECT_EQ(
       slot_error("sesions_max = 8"),
       "hsmux.toml:6: slot.sesions_max: unknown key: allowed here: name, module, token_label, serial, slot_id, uri, "
-      "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, read_write");
+      "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, session_copies, "
+      "read_write");
   EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, keys, algorithms"));
   EXPECT_THAT(error_of(kModule + "timeout = 1\n" + kSlot),
               StartsWith("hsmux.toml:3: module.soft.timeout: unknown key"));

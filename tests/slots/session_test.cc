@@ -90,13 +90,27 @@ TEST_F(Sessions, TheSuspicionMovesWithTheSession) {
   EXPECT_TRUE(moved.suspect());
 }
 
+TEST_F(Sessions, ASearchThatFailsIsEndedUnlessItsSessionIsGone) {
+  sim_.answer("C_FindObjects", CKR_HOST_MEMORY);
+  sim_.reset_counts();
+  EXPECT_FALSE(session_.find(Template()).has_value());
+  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 1U);
+  sim_.answer("C_FindObjects", CKR_SESSION_HANDLE_INVALID);
+  EXPECT_FALSE(session_.find(Template()).has_value());
+  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 1U);
+  EXPECT_TRUE(session_.suspect());
+}
+
 TEST_F(Sessions, ASearchFindsExactlyWhatFits) {
   make_key({1, 1});
   const ObjectHandle wanted = make_key({1, 2});
-  const auto found = session_.find(key_template_by_id(ObjectClass::kPrivateKey, Bytes{1, 2}));
+  Template fits, fits_not;
+  fits.number(CKA_CLASS, CKO_PRIVATE_KEY).bytes(CKA_ID, Bytes{1, 2});
+  fits_not.number(CKA_CLASS, CKO_SECRET_KEY).bytes(CKA_ID, Bytes{1, 2});
+  const auto found = session_.find(fits);
   ASSERT_TRUE(found.has_value()) << found.error().text();
   EXPECT_EQ(*found, std::vector{wanted});
-  const auto none = session_.find(key_template_by_id(ObjectClass::kSecretKey, Bytes{1, 2}));
+  const auto none = session_.find(fits_not);
   ASSERT_TRUE(none.has_value());
   EXPECT_TRUE(none->empty());
 }

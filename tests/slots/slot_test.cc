@@ -39,6 +39,7 @@ protected:
     result.name = "hsm-a";
     result.selector.token_label = tokens_.label(0);
     result.pin = pin_value(tokens_.pin(0));
+    result.session_copies = SessionCopies::kOff; // else a key's handle changes once it is copied
     return result;
   }
   Result<std::unique_ptr<Slot>> try_open(SlotOptions wanted, bool wait_ready = true) {
@@ -78,6 +79,10 @@ protected:
     const auto key = lease->generate_key({.type = CKM_AES_KEY_GEN}, list);
     EXPECT_TRUE(key.has_value()) << key.error().text();
     return key.value_or(0);
+  }
+  static Result<ObjectHandle> handle_of(Slot& slot, Lease& lease) {
+    HSMUX_TRY(const KeyHandle key, slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId));
+    return key.handle;
   }
   void note(const Event& event) {
     const std::lock_guard lock(mutex_);
@@ -447,13 +452,13 @@ TEST_F(Slots, AKeyThatALogoutHidesIsNotTakenForAbsent) {
   Lease lease = lease_of(slot);
   make_key(lease);
   ASSERT_EQ(sim_.logout(slot_id()), CKR_OK);
-  const auto hidden = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  const auto hidden = handle_of(slot, lease);
   ASSERT_FALSE(hidden.has_value());
   EXPECT_EQ(hidden.error().rv, static_cast<unsigned long>(CKR_USER_NOT_LOGGED_IN)) << hidden.error().text();
   EXPECT_EQ(hidden.error().retry, Retry::kElsewhere);
   slot.finish(std::move(lease), hidden.error().status());
   Lease again = lease_of(slot);
-  EXPECT_TRUE(slot.key_handle(again, ObjectClass::kSecretKey, kKeyId).has_value());
+  EXPECT_TRUE(handle_of(slot, again).has_value());
   slot.finish(std::move(again), kFine);
 }
 
@@ -485,10 +490,10 @@ TEST_F(Slots, AKeyHandleIsFoundOnce) {
   Lease lease = lease_of(slot);
   const ObjectHandle made = make_key(lease);
   sim_.reset_counts();
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(handle_of(slot, lease), made);
   EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
   slot.forget_key(ObjectClass::kSecretKey, kKeyId);
-  EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  EXPECT_EQ(handle_of(slot, lease), made);
   EXPECT_EQ(sim_.count("C_FindObjectsInit"), 2U);
   EXPECT_EQ(count(EventKind::kKeyFind), 2);
   slot.finish(std::move(lease), kFine);
@@ -498,13 +503,13 @@ TEST_F(Slots, AKeyHandleOfAnOldEpochIsFoundAgain) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
   make_key(lease);
-  EXPECT_TRUE(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId).has_value());
+  EXPECT_TRUE(handle_of(slot, lease).has_value());
   sim_.kill_sessions(slot_id());
   slot.finish(std::move(lease), kDead);
   EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
   sim_.reset_counts();
   Lease next = lease_of(slot);
-  EXPECT_TRUE(slot.key_handle(next, ObjectClass::kSecretKey, kKeyId).has_value());
+  EXPECT_TRUE(handle_of(slot, next).has_value());
   EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
   slot.finish(std::move(next), kFine);
 }
@@ -512,24 +517,67 @@ TEST_F(Slots, AKeyHandleOfAnOldEpochIsFoundAgain) {
 TEST_F(Slots, AKeyThatIsNotThereOrThereTwiceIsAnErrorThatNamesTheSlot) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  const auto absent = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  const auto absent = handle_of(slot, lease);
   ASSERT_FALSE(absent.has_value());
   EXPECT_EQ(absent.error().kind, ErrorKind::kKeyNotFound);
   EXPECT_EQ(absent.error().slot, "hsm-a");
   make_key(lease);
   make_key(lease);
-  const auto twice = slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId);
+  const auto twice = handle_of(slot, lease);
   ASSERT_FALSE(twice.has_value());
   EXPECT_EQ(twice.error().kind, ErrorKind::kKeyAmbiguous);
   slot.finish(std::move(lease), kFine);
 }
 
+// --- session copies ---
+
+TEST_F(Slots, AKeyThatSomebodyElseDeletedLosesItsCopyAtTheRefresh) {
+  SlotOptions wanted = options();
+  wanted.session_copies = SessionCopies::kOn;
+  wanted.copy_refresh = std::chrono::milliseconds(1);
+  Slot& slot = open_slot(wanted);
+  Lease lease = lease_of(slot);
+  const ObjectHandle made = make_key(lease);
+  EXPECT_EQ(handle_of(slot, lease), made);
+  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
+  EXPECT_NE(handle_of(slot, lease).value(), made);
+  EXPECT_TRUE(lease->destroy(made).has_value());
+  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 0; }));
+  EXPECT_FALSE(handle_of(slot, lease).has_value());
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, ACopyGoesWithItsForgottenKey) {
+  SlotOptions wanted = options();
+  wanted.session_copies = SessionCopies::kOn;
+  Slot& slot = open_slot(wanted);
+  Lease lease = lease_of(slot);
+  const ObjectHandle made = make_key(lease);
+  EXPECT_EQ(handle_of(slot, lease), made);
+  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
+  const ObjectHandle copy = handle_of(slot, lease).value();
+  slot.forget_key(ObjectClass::kSecretKey, kKeyId);
+  constexpr std::array<unsigned long, 1> kClass{CKA_CLASS};
+  EXPECT_TRUE(eventually([&] { return !lease->attributes(copy, kClass).has_value(); })); // destroyed
+  EXPECT_EQ(slot.stats().session_copies, 0U);
+  slot.finish(std::move(lease), kFine);
+}
+
+TEST_F(Slots, CopiesAreMadeByThemselvesOnlyForTokensThatGain) {
+  TokenIdentity token;
+  token.manufacturer = "SoftHSM project";
+  token.model = "SoftHSM v2";
+  EXPECT_TRUE(gains_by_copies(token));
+  token.manufacturer = "SafeNet";
+  EXPECT_FALSE(gains_by_copies(token));
+}
+
 TEST_F(Slots, WhatWasNotFoundIsLookedForAgain) {
   Slot& slot = open_slot();
   Lease lease = lease_of(slot);
-  EXPECT_FALSE(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId).has_value());
+  EXPECT_FALSE(handle_of(slot, lease).has_value());
   const ObjectHandle made = make_key(lease);
-  EXPECT_EQ(slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId), made);
+  EXPECT_EQ(handle_of(slot, lease), made);
   slot.finish(std::move(lease), kFine);
 }
 
