@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <set>
 
 #include "mechanisms/key_name.h"
 #include "slots/key_handles.h"
@@ -39,11 +38,6 @@ std::string candidates(const std::vector<FoundKey>& keys, const SlotGroup& group
   return fmt::format("{}", fmt::join(lines, ", "));
 }
 
-bool has_twins(const std::vector<KeyObject>& objects) {
-  std::set<Bytes> ids;
-  return !std::ranges::all_of(objects, [&](const KeyObject& each) { return ids.insert(each.id).second; });
-}
-
 } // namespace
 
 GcmUsage::Verdict GcmUsage::use() {
@@ -63,7 +57,7 @@ FoundKeys find_keys(SlotGroup& group, const KeyQuery& query, SlotSet slots, Dead
         return group.with_session_again(
             slot, deadline, [&](Lease& lease) { return find_key_objects(*lease, object_class, query); }, wait);
       };
-      Result<std::vector<KeyObject>> objects = group.slots[slot]->search_keys(search, has_twins);
+      Result<std::vector<KeyObject>> objects = group.slots[slot]->search_keys(search);
       if (!objects) {
         found.unanswered |= slot_bit(slot);
         found.failure = std::move(objects).error();

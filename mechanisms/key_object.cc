@@ -6,6 +6,7 @@
 #include <array>
 
 #include "mechanisms/spki.h"
+#include "slots/key_copies.h"
 #include "slots/pkcs11.h"
 
 namespace hsmux {
@@ -98,6 +99,7 @@ Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass ob
     key.handle = handle;
     key.object_class = object_class;
     key.id = (*values)[kId].value_or(Bytes{});
+    if (is_copy_id(key.id)) continue; // seen while it was being made
     key.label = printable((*values)[kLabel].value_or(Bytes{}));
     key.purposes = {.sign = flag(*values, kSign),
                     .decrypt = flag(*values, kDecrypt),

@@ -50,6 +50,8 @@ Result<bool> is_good(Session& session, ObjectHandle key, ObjectHandle copy) {
 
 } // namespace
 
+bool is_copy_id(ByteView id) { return id.size() >= kMark.size() && std::equal(kMark.begin(), kMark.end(), id.begin()); }
+
 bool gains_by_copies(const TokenIdentity& token) {
   return std::ranges::any_of(kGaining, [&](const Gaining& row) {
     return token.manufacturer.starts_with(row.manufacturer) && token.model.starts_with(row.model);

@@ -24,6 +24,9 @@ enum class SessionCopies : std::uint8_t {
 // What kAuto means for a token.
 bool gains_by_copies(const TokenIdentity& token);
 
+// Is this the CKA_ID of a copy? Its key's id behind a mark.
+bool is_copy_id(ByteView id);
+
 class KeyCopies {
 public:
   explicit KeyCopies(KeyHandles& handles) : handles_(handles) {}
@@ -36,7 +39,8 @@ public:
   [[nodiscard]] bool wanted() const;
   [[nodiscard]] std::uint32_t count() const;
   // Grows before and after a copy is made; odd meanwhile. SoftHSM 2.6.1 shows a copy that is being made to searches as
-  // what it is a copy of: a search that found a key twice while this changed, or was odd, is to be made again.
+  // what it is a copy of, attribute by attribute: a search that found a key twice while this changed, or was odd, is to
+  // be made again.
   [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
   // --- the keeper's thread ---

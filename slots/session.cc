@@ -153,7 +153,7 @@ Result<std::vector<ObjectHandle>> Session::find(const Template& wanted) {
       break;
     }
   }
-  if (!status && disposition(status.error().status()).session == SessionFate::kDiscard) {
+  if (!status && disposition(status.error().status()).slot == SlotFate::kProbeAnchor) {
     suspect_ = true;
     return fail(std::move(status).error());
   }

@@ -512,9 +512,7 @@ std::optional<Lease> Slot::try_acquire() { return keeper_->pool_.try_acquire(); 
 void Slot::finish(Lease lease, CallStatus status) { keeper_->finish(std::move(lease), status); }
 Result<KeyHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies) {
   if (const auto known = keeper_->handles_.lookup(lease.epoch(), object_class, id, copies)) return *known;
-  Result<std::vector<ObjectHandle>> found =
-      search_keys([&] { return keeper_->find_key(lease, object_class, id); },
-                  [](const std::vector<ObjectHandle>& handles) { return handles.size() > 1; });
+  Result<std::vector<ObjectHandle>> found = search_keys([&] { return keeper_->find_key(lease, object_class, id); });
   if (!found) return fail(std::move(found).error());
   return keeper_->only_key(lease, object_class, id, *found);
 }

@@ -81,13 +81,14 @@ public:
   // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's. `copies`: the key's session copy will do.
   Result<KeyHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies = true);
   void forget_key(ObjectClass object_class, ByteView id);
-  // Runs `search` again where a session copy that was being made may have been found in it: where `doubled` says of the
-  // result that it found a key twice.
-  template <class Search, class Doubled> auto search_keys(Search search, Doubled doubled) {
-    while (true) {
+  // Runs `search`, which gives a list of objects, again where a session copy that was being made may be among them.
+  template <class Search> auto search_keys(Search search) {
+    constexpr int kTriesMax = 100; // copies are made at the first use of each key: that ends
+    for (int tries = 1;; ++tries) {
       const std::uint64_t before = copy_generation();
       auto found = search();
-      if (!found || !doubled(*found) || (before % 2 == 0 && before == copy_generation())) return found;
+      const bool quiet = before % 2 == 0 && before == copy_generation();
+      if (quiet || !found || found->size() < 2 || tries == kTriesMax) return found;
       std::this_thread::yield();
     }
   }

@@ -43,6 +43,9 @@ TEST_F(Copies, OfAKeyInUseAreMadeOncePerSlotAndSign) {
     EXPECT_TRUE(verifies("orders", bytes("message"), *signature));
   }
   EXPECT_EQ(sim_->count("C_CopyObject"), 2U);
+  sim_->reset_counts();
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(sign("orders", bytes("message")).has_value());
+  EXPECT_EQ(sim_->total(), 2000U);
 }
 
 TEST_F(Copies, DecryptWhatTheKeyEncryptedAndTheOtherWayRound) {

@@ -114,7 +114,7 @@ TEST_F(Signing, AWarmSignatureCostsOneInitAndOneCall) {
 }
 
 TEST_F(Signing, AThousandWarmSignaturesCostTwoThousandCalls) {
-  open();
+  open("", "session_copies = 'off'"); // which are made beside (copies_test.cc)
   make_key(kEcdsa, "orders");
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("warm up")).has_value());
   sim_->reset_counts();

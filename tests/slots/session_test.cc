@@ -90,15 +90,13 @@ TEST_F(Sessions, TheSuspicionMovesWithTheSession) {
   EXPECT_TRUE(moved.suspect());
 }
 
-TEST_F(Sessions, ASearchThatFailsIsEndedUnlessItsSessionIsGone) {
-  sim_.answer("C_FindObjects", CKR_HOST_MEMORY);
+TEST_F(Sessions, ASearchWhoseSessionIsGoneIsNotEnded) {
   sim_.reset_counts();
-  EXPECT_FALSE(session_.find(Template()).has_value());
-  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 1U);
   sim_.answer("C_FindObjects", CKR_SESSION_HANDLE_INVALID);
   EXPECT_FALSE(session_.find(Template()).has_value());
-  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 1U);
+  EXPECT_EQ(sim_.count("C_FindObjectsFinal"), 0U);
   EXPECT_TRUE(session_.suspect());
+  session_.abandon(); // as whoever is told that it is gone does
 }
 
 TEST_F(Sessions, ASearchFindsExactlyWhatFits) {

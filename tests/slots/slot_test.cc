@@ -1,105 +1,14 @@
-#include "slots/slot.h"
-
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <fstream>
-#include <mutex>
 
-#include "slots/pkcs11.h"
-#include "tests/slots/sim_token.h"
+#include "tests/slots/slot_fixture.h"
 
 namespace hsmux {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 using testing::HasSubstr;
-
-constexpr CallStatus kFine{Call::kSign, CKR_OK};
-constexpr CallStatus kDead{Call::kSign, CKR_SESSION_HANDLE_INVALID};
-const Bytes kKeyId{'s', 'l', 'o', 't', ' ', 't', 'e', 's', 't'};
-
-class Slots : public SimToken {
-protected:
-  ~Slots() override {
-    sim_.reset();
-    slots_.clear();
-    // What a test made in a token that is not ours alone.
-    Session session = open_logged_in();
-    const auto keys = session.find(key_template_by_id(ObjectClass::kSecretKey, kKeyId));
-    for (const ObjectHandle key : keys.value()) EXPECT_TRUE(session.destroy(key).has_value());
-  }
-
-  [[nodiscard]] static PinOrigin pin_value(std::string_view text) {
-    return PinFromValue{std::make_shared<const Pin>(*Pin::copy_of(text))};
-  }
-  [[nodiscard]] SlotOptions options() const {
-    SlotOptions result;
-    result.name = "hsm-a";
-    result.selector.token_label = tokens_.label(0);
-    result.pin = pin_value(tokens_.pin(0));
-    result.session_copies = SessionCopies::kOff; // else a key's handle changes once it is copied
-    return result;
-  }
-  Result<std::unique_ptr<Slot>> try_open(SlotOptions wanted, bool wait_ready = true) {
-    return Slot::open(
-        std::move(wanted), module_, [this](const Event& event) { note(event); }, [this] { ++freed_; },
-        Deadline::after(seconds(30)), wait_ready);
-  }
-  Slot& open_slot(SlotOptions wanted, bool wait_ready = true) {
-    Result<std::unique_ptr<Slot>> slot = try_open(std::move(wanted), wait_ready);
-    if (!slot) {
-      ADD_FAILURE() << slot.error().text();
-      std::abort();
-    }
-    slots_.push_back(std::move(*slot));
-    return *slots_.back();
-  }
-  Error open_error(SlotOptions wanted) {
-    Result<std::unique_ptr<Slot>> slot = try_open(std::move(wanted));
-    if (slot) {
-      ADD_FAILURE() << "opened";
-      return {};
-    }
-    return slot.error();
-  }
-  Slot& open_slot() { return open_slot(options()); }
-  static Lease lease_of(Slot& slot) {
-    std::optional<Lease> lease;
-    if (!eventually([&] { return (lease = slot.try_acquire()).has_value(); })) {
-      ADD_FAILURE() << "no session of slot " << slot.name();
-      std::abort();
-    }
-    return std::move(*lease);
-  }
-  ObjectHandle make_key(Lease& lease) {
-    Template list;
-    list.flag(CKA_TOKEN, true).flag(CKA_ENCRYPT, true).number(CKA_VALUE_LEN, 32).bytes(CKA_ID, kKeyId);
-    const auto key = lease->generate_key({.type = CKM_AES_KEY_GEN}, list);
-    EXPECT_TRUE(key.has_value()) << key.error().text();
-    return key.value_or(0);
-  }
-  static Result<ObjectHandle> handle_of(Slot& slot, Lease& lease) {
-    HSMUX_TRY(const KeyHandle key, slot.key_handle(lease, ObjectClass::kSecretKey, kKeyId));
-    return key.handle;
-  }
-  void note(const Event& event) {
-    const std::lock_guard lock(mutex_);
-    events_.push_back(event.kind);
-  }
-  long count(EventKind kind) {
-    const std::lock_guard lock(mutex_);
-    return std::ranges::count(events_, kind);
-  }
-  // A test with wrong PINs or other ways of a token needs one of its own.
-  static bool ours() { return !TokenFolder::external(); }
-
-  std::atomic<int> freed_{0};
-  std::mutex mutex_;
-  std::vector<EventKind> events_;
-  std::vector<std::unique_ptr<Slot>> slots_;
-};
 
 // --- logging in ---
 
@@ -481,104 +390,6 @@ TEST_F(Slots, ARemovedTokenIsLostAndComesBack) {
   EXPECT_TRUE(eventually([&] { return slot.ready(); }));
   EXPECT_GE(slot.epoch(), 2U);
   slot.finish(lease_of(slot), kFine);
-}
-
-// --- key handles ---
-
-TEST_F(Slots, AKeyHandleIsFoundOnce) {
-  Slot& slot = open_slot();
-  Lease lease = lease_of(slot);
-  const ObjectHandle made = make_key(lease);
-  sim_.reset_counts();
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(handle_of(slot, lease), made);
-  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
-  slot.forget_key(ObjectClass::kSecretKey, kKeyId);
-  EXPECT_EQ(handle_of(slot, lease), made);
-  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 2U);
-  EXPECT_EQ(count(EventKind::kKeyFind), 2);
-  slot.finish(std::move(lease), kFine);
-}
-
-TEST_F(Slots, AKeyHandleOfAnOldEpochIsFoundAgain) {
-  Slot& slot = open_slot();
-  Lease lease = lease_of(slot);
-  make_key(lease);
-  EXPECT_TRUE(handle_of(slot, lease).has_value());
-  sim_.kill_sessions(slot_id());
-  slot.finish(std::move(lease), kDead);
-  EXPECT_TRUE(eventually([&] { return slot.epoch() == 2 && slot.ready(); }));
-  sim_.reset_counts();
-  Lease next = lease_of(slot);
-  EXPECT_TRUE(handle_of(slot, next).has_value());
-  EXPECT_EQ(sim_.count("C_FindObjectsInit"), 1U);
-  slot.finish(std::move(next), kFine);
-}
-
-TEST_F(Slots, AKeyThatIsNotThereOrThereTwiceIsAnErrorThatNamesTheSlot) {
-  Slot& slot = open_slot();
-  Lease lease = lease_of(slot);
-  const auto absent = handle_of(slot, lease);
-  ASSERT_FALSE(absent.has_value());
-  EXPECT_EQ(absent.error().kind, ErrorKind::kKeyNotFound);
-  EXPECT_EQ(absent.error().slot, "hsm-a");
-  make_key(lease);
-  make_key(lease);
-  const auto twice = handle_of(slot, lease);
-  ASSERT_FALSE(twice.has_value());
-  EXPECT_EQ(twice.error().kind, ErrorKind::kKeyAmbiguous);
-  slot.finish(std::move(lease), kFine);
-}
-
-// --- session copies ---
-
-TEST_F(Slots, AKeyThatSomebodyElseDeletedLosesItsCopyAtTheRefresh) {
-  SlotOptions wanted = options();
-  wanted.session_copies = SessionCopies::kOn;
-  wanted.copy_refresh = std::chrono::milliseconds(1);
-  Slot& slot = open_slot(wanted);
-  Lease lease = lease_of(slot);
-  const ObjectHandle made = make_key(lease);
-  EXPECT_EQ(handle_of(slot, lease), made);
-  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
-  EXPECT_NE(handle_of(slot, lease).value(), made);
-  EXPECT_TRUE(lease->destroy(made).has_value());
-  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 0; }));
-  EXPECT_FALSE(handle_of(slot, lease).has_value());
-  slot.finish(std::move(lease), kFine);
-}
-
-TEST_F(Slots, ACopyGoesWithItsForgottenKey) {
-  SlotOptions wanted = options();
-  wanted.session_copies = SessionCopies::kOn;
-  Slot& slot = open_slot(wanted);
-  Lease lease = lease_of(slot);
-  const ObjectHandle made = make_key(lease);
-  EXPECT_EQ(handle_of(slot, lease), made);
-  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
-  const ObjectHandle copy = handle_of(slot, lease).value();
-  slot.forget_key(ObjectClass::kSecretKey, kKeyId);
-  constexpr std::array<unsigned long, 1> kClass{CKA_CLASS};
-  EXPECT_TRUE(eventually([&] { return !lease->attributes(copy, kClass).has_value(); })); // destroyed
-  EXPECT_EQ(slot.stats().session_copies, 0U);
-  slot.finish(std::move(lease), kFine);
-}
-
-TEST_F(Slots, CopiesAreMadeByThemselvesOnlyForTokensThatGain) {
-  TokenIdentity token;
-  token.manufacturer = "SoftHSM project";
-  token.model = "SoftHSM v2";
-  EXPECT_TRUE(gains_by_copies(token));
-  token.manufacturer = "SafeNet";
-  EXPECT_FALSE(gains_by_copies(token));
-}
-
-TEST_F(Slots, WhatWasNotFoundIsLookedForAgain) {
-  Slot& slot = open_slot();
-  Lease lease = lease_of(slot);
-  EXPECT_FALSE(handle_of(slot, lease).has_value());
-  const ObjectHandle made = make_key(lease);
-  EXPECT_EQ(handle_of(slot, lease), made);
-  slot.finish(std::move(lease), kFine);
 }
 
 // --- closing ---
