@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <new>
 
 #include "slots/pkcs11.h"
@@ -18,20 +19,21 @@ constexpr std::array<std::string_view, 2> kGaining = {"libsofthsm2.so", "libsoft
 
 std::atomic<std::uint64_t> in_use{0};
 
-// A cache line of its own: neighbours would slow each other down.
-struct alignas(64) Mutex {
-  pthread_mutex_t mutex;
-};
+// A mutex is a pthread_mutex_t from malloc's family: when a process exits, SoftHSM 2.6.1 gives ours to its own
+// functions, which end such a thing. Each has cache lines of its own: neighbours would slow each other down.
+constexpr std::size_t kLine = 64;
+constexpr std::size_t kMutexBytes = (sizeof(pthread_mutex_t) + kLine - 1) / kLine * kLine;
 
 extern "C" {
 CK_RV create_mutex(void** made) {
   if (made == nullptr) return CKR_ARGUMENTS_BAD;
-  auto* mutex = new (std::nothrow) Mutex;
-  if (mutex == nullptr) return CKR_HOST_MEMORY;
+  void* memory = std::aligned_alloc(kLine, kMutexBytes);
+  if (memory == nullptr) return CKR_HOST_MEMORY;
+  auto* mutex = new (memory) pthread_mutex_t;
   pthread_mutexattr_t adaptive;
   pthread_mutexattr_init(&adaptive);
   pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
-  pthread_mutex_init(&mutex->mutex, &adaptive);
+  pthread_mutex_init(mutex, &adaptive);
   pthread_mutexattr_destroy(&adaptive);
   ++in_use;
   *made = mutex;
@@ -40,20 +42,20 @@ CK_RV create_mutex(void** made) {
 
 CK_RV destroy_mutex(void* mutex) {
   if (mutex == nullptr) return CKR_MUTEX_BAD;
-  pthread_mutex_destroy(&static_cast<Mutex*>(mutex)->mutex);
-  delete static_cast<Mutex*>(mutex);
+  pthread_mutex_destroy(static_cast<pthread_mutex_t*>(mutex));
+  std::free(mutex);
   --in_use;
   return CKR_OK;
 }
 
 CK_RV lock_mutex(void* mutex) {
   if (mutex == nullptr) return CKR_MUTEX_BAD;
-  return pthread_mutex_lock(&static_cast<Mutex*>(mutex)->mutex) == 0 ? CKR_OK : CKR_GENERAL_ERROR;
+  return pthread_mutex_lock(static_cast<pthread_mutex_t*>(mutex)) == 0 ? CKR_OK : CKR_GENERAL_ERROR;
 }
 
 CK_RV unlock_mutex(void* mutex) {
   if (mutex == nullptr) return CKR_MUTEX_BAD;
-  return pthread_mutex_unlock(&static_cast<Mutex*>(mutex)->mutex) == 0 ? CKR_OK : CKR_GENERAL_ERROR;
+  return pthread_mutex_unlock(static_cast<pthread_mutex_t*>(mutex)) == 0 ? CKR_OK : CKR_GENERAL_ERROR;
 }
 }
 

@@ -45,7 +45,8 @@ TEST(SoftwareKey, AnEcValueKeepsItsLeadingZeros) {
 }
 
 TEST(SoftwareKey, APointThatDoesNotBelongToTheValueIsRefused) {
-  const std::string two = std::string(63, '0') + "2";
+  std::string two(64, '0');
+  two.back() = '2';
   const Result<SoftwareKey> key = software_key_from_pkcs8(from_hex(ec_of_value(two, kGenerator)).value());
   ASSERT_FALSE(key);
   EXPECT_EQ(key.error().kind, ErrorKind::kInvalidArgument);
