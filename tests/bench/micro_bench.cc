@@ -87,11 +87,8 @@ BENCHMARK(find_a_known_key)->UseRealTime();
 void sign(benchmark::State& state) {
   const std::array<std::uint8_t, 32> digest{};
   std::array<std::uint8_t, 128> out{};
-  const SignRequest request{.key = "bench",
-                            .algorithm = Algorithm::kEcdsaP256Sha256,
-                            .message = digest,
-                            .prehashed = true,
-                            .options = {}};
+  const SignRequest request{
+      .key = "bench", .algorithm = Algorithm::kEcdsaP256Sha256, .message = digest, .prehashed = true, .options = {}};
   for (auto _ : state) {
     if (!bench().engine->sign(request, out)) state.SkipWithError("failed");
   }

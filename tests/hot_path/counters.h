@@ -1,5 +1,5 @@
-// What this thread has asked of the allocator and of pthread locks: operator new, malloc's family and pthread_mutex_lock
-// of the whole program, modules included, are counted on their way through.
+// What this thread has asked of the allocator and of pthread locks: operator new, malloc's family and
+// pthread_mutex_lock of the whole program, modules included, are counted on their way through.
 #pragma once
 
 #include <cstdint>

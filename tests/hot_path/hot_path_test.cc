@@ -112,7 +112,7 @@ protected:
   SignPath() {
     Result<Config> config = parse_config(tokens_.toml(), "test.toml", tokens_.folder());
     if (!config) ADD_FAILURE() << config.error().text();
-    config->modules.front().environment.clear(); // as the fixture loaded the module
+    config->modules.front().environment.clear();                // as the fixture loaded the module
     config->slots.front().session_copies = SessionCopies::kOff; // the module alone works with the key itself
     Result<std::unique_ptr<Engine>> engine = Engine::open(std::move(*config));
     if (!engine) ADD_FAILURE() << engine.error().text();

@@ -9,7 +9,8 @@
 //   HSMUX_SIM_INTERFACE   C_GetInterface answers: "v3" (default), "null" (CKR_OK and no list), "none" (not supported)
 //   HSMUX_SIM_STATISTICS  path of a file that gets statistics() when the library is unloaded or the program ends
 // and when C_Initialize is called:
-//   HSMUX_SIM_INIT        "already" (forwards, then CKR_CRYPTOKI_ALREADY_INITIALIZED), "cant_lock", "os_locks" (takes no locks of the caller), "hang" (until
+//   HSMUX_SIM_INIT        "already" (forwards, then CKR_CRYPTOKI_ALREADY_INITIALIZED), "cant_lock", "os_locks" (takes
+//   no locks of the caller), "hang" (until
 //                         release())
 //   HSMUX_SIM_RESERVED    CKR_ARGUMENTS_BAD unless pReserved is this text (never forwarded then)
 #pragma once
