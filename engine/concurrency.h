@@ -31,20 +31,22 @@ private:
   // not taken for an effect of the trial.
   enum class Phase : std::uint8_t { kBefore, kTrial, kAfter };
   static constexpr std::uint32_t kWindowsPerPhase = 3;
-  static constexpr std::uint32_t kPauseMax = 256; // windows
-  static constexpr double kDownAtLeast = 0.99;    // of the throughput at the limit in force
+  static constexpr std::uint32_t kPauseMin = 20, kPauseMax = 1200; // windows: 1 s to 1 min
+  static constexpr double kHopeless = 0.95;    // of the throughput before: a trial that loses so much ends at once
+  static constexpr double kDownAtLeast = 0.99; // of the throughput at the limit in force
   static constexpr double kUpAtLeast = 1.02;
 
   void begin(Phase phase);
+  void reject();
   [[nodiscard]] std::uint32_t candidate(bool down) const;
 
   const std::uint32_t min_, max_;
   std::uint32_t accepted_, limit_;
   Phase phase_ = Phase::kBefore;
   bool down_ = true;
-  std::uint32_t windows_ = 0;                // of this phase
-  std::uint32_t pause_ = 0, next_pause_ = 4; // windows until the next trial; doubles while trials fail
-  double sum_ = 0;                           // of the phase's rates
+  std::uint32_t windows_ = 0;                        // of this phase
+  std::uint32_t pause_ = 0, next_pause_ = kPauseMin; // windows until the next trial; doubles while trials fail
+  double sum_ = 0;                                   // of the phase's rates
   double before_ = 0, trial_ = 0;
 };
 

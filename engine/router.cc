@@ -65,6 +65,7 @@ SlotLoad Router::load(std::size_t slot, WorkClass work, TimePoint now) const {
   const ServiceTime& time = traffic.service_times.at(work);
   return {.backlog = cost_of(in_flight),
           .service_time = time.estimate(),
+          .parallelism = traffic.parallelism.estimate(),
           .weight = slots_[slot]->options().weight,
           .unknown = count_of(in_flight) == 0 && time.outdated(now)};
 }
@@ -77,8 +78,8 @@ std::optional<RoutedLease> Router::try_slot(std::size_t slot, WorkClass work, Ti
   if (!lease) return std::nullopt;
   // At least 1 ns: while nothing is measured yet, the number in flight decides.
   const Duration::rep cost = std::clamp<Duration::rep>(traffic.service_times.at(work).estimate().count(), 1, kCostMax);
-  traffic.in_flight.fetch_add(kOneRequest + static_cast<std::uint64_t>(cost));
-  return RoutedLease{slot, std::move(*lease), now, work, cost};
+  const std::uint64_t before = traffic.in_flight.fetch_add(kOneRequest + static_cast<std::uint64_t>(cost));
+  return RoutedLease{slot, std::move(*lease), now, work, cost, cost_of(before) + Duration(cost)};
 }
 
 std::optional<RoutedLease> Router::try_now(SlotSet eligible, WorkClass work, TimePoint now) {
@@ -110,7 +111,10 @@ Result<RoutedLease> Router::lease(SlotSet eligible, Deadline deadline, WorkClass
 void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
   Traffic& traffic = *traffic_[lease.slot];
   const TimePoint now = MonotonicClock::now();
-  if (sample) traffic.service_times.at(lease.work).add(now - lease.since, now);
+  if (sample) {
+    traffic.service_times.at(lease.work).add(now - lease.since, now);
+    traffic.parallelism.add(lease.backlog, now - lease.since);
+  }
   traffic.completed.fetch_add(1, std::memory_order_relaxed);
   // Before the session is back: who is served next must find the room.
   traffic.in_flight.fetch_sub(kOneRequest + static_cast<std::uint64_t>(lease.cost));

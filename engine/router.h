@@ -27,6 +27,7 @@ struct RoutedLease {
   TimePoint since;
   WorkClass work;
   Duration::rep cost; // ns of backlog that it stands for
+  Duration backlog;   // of the slot when it began, this one included
 };
 
 // What a slot was doing lately, for people.
@@ -83,6 +84,7 @@ private:
     std::atomic<std::uint64_t> completed{0}, handed_over{0}; // since the window began
     std::atomic<Duration::rep> window_ends{0};               // since the clock's epoch
     std::array<ServiceTime, kWorkClasses> service_times{};
+    Parallelism parallelism;
 
     std::mutex window_mutex; // guards the next two
     TimePoint window_began{};

@@ -27,9 +27,20 @@ bool ServiceTime::outdated(TimePoint now) const {
   return age / kAgeMax > estimate();
 }
 
+void Parallelism::add(Duration backlog, Duration sample) {
+  const double seen =
+      static_cast<double>(backlog.count()) / static_cast<double>(std::max<Duration::rep>(sample.count(), 1));
+  const double old = estimate();
+  // Up quickly, since a slot that is given little shows little; down slowly.
+  const double updated = seen > old ? old + (std::min(seen, 2 * old) - old) / 4 : old + (seen - old) / 512;
+  estimate_.store(std::max(updated, 1.0), std::memory_order_relaxed);
+}
+
 double load_of(const SlotLoad& load) {
   if (load.unknown) return 0;
-  return static_cast<double>((load.backlog + load.service_time).count()) / load.weight;
+  const double own = static_cast<double>(load.service_time.count());
+  const double queue = (static_cast<double>(load.backlog.count()) + own) / load.parallelism;
+  return (std::max(own, queue) + queue / 128) / load.weight;
 }
 
 Candidates two_of(SlotSet eligible, std::uint64_t random) {

@@ -36,14 +36,29 @@ private:
   std::atomic<Duration::rep> added_at_{0}; // since the clock's epoch
 };
 
+// How much a slot does at once, as seen lately: what was in flight when an operation began, as time, ÷ how long it
+// took. At least 1. Without it a fast slot that works on five requests at once would look slower than an idle slow one.
+// Any thread; updates that meet may be lost.
+class Parallelism {
+public:
+  // `backlog`: of all in flight when it began, its own time included.
+  void add(Duration backlog, Duration sample);
+  [[nodiscard]] double estimate() const { return estimate_.load(std::memory_order_relaxed); }
+
+private:
+  std::atomic<double> estimate_{1};
+};
+
 // One slot as a request sees it.
 struct SlotLoad {
   Duration backlog{};      // the estimates of all that is in flight there
   Duration service_time{}; // the estimate for this request
+  double parallelism = 1.0;
   double weight = 1.0;
   bool unknown = false; // nothing in flight, and no estimate, or an outdated one
 };
-// Expected cost of the request there: (backlog + its own time) ÷ weight; 0 for an unknown slot.
+// When the request would be done there: after its own time, or later where what is in flight takes longer; ÷ weight. Of
+// two that would be done at the same time, the one with less in flight. 0 for an unknown slot.
 double load_of(const SlotLoad& load);
 
 // Two different slots of `eligible` picked by `random`, each as likely as any other; the same one twice where there is

@@ -31,7 +31,37 @@ TEST(TwoOf, TheTwoDifferAndAllPairsOfEligibleSlotsComeUp) {
 }
 
 TEST(LoadOf, IsTheTimeUntilTheRequestWouldBeDone) {
-  EXPECT_DOUBLE_EQ(load_of({.backlog = Duration(30), .service_time = Duration(10)}), 40.0);
+  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000)}), 4000, 50);
+  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000), .parallelism = 2}), 2000, 50);
+  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000), .parallelism = 8}), 1000, 50);
+}
+
+TEST(LoadOf, OfTwoThatWouldBeDoneAtTheSameTimeTheOneWithLessInFlightIsLess) {
+  const SlotLoad busy{.backlog = Duration(5000), .service_time = Duration(1000), .parallelism = 8};
+  const SlotLoad free{.backlog = Duration(1000), .service_time = Duration(1000), .parallelism = 8};
+  EXPECT_LT(load_of(free), load_of(busy));
+}
+
+TEST(LoadOf, AFastSlotThatWorksOnManyAtOnceBeatsAnIdleSlowOne) {
+  const SlotLoad fast{.backlog = 6 * milliseconds(1), .service_time = milliseconds(1), .parallelism = 6};
+  const SlotLoad slow{.backlog = {}, .service_time = milliseconds(5)};
+  EXPECT_LT(load_of(fast), load_of(slow));
+}
+
+TEST(Parallelisms, AreLearntFromWhatWasInFlight) {
+  Parallelism parallelism;
+  EXPECT_EQ(parallelism.estimate(), 1.0);
+  for (int i = 0; i < 50; ++i) parallelism.add(8 * milliseconds(1), milliseconds(1));
+  EXPECT_NEAR(parallelism.estimate(), 8, 0.5);
+  for (int i = 0; i < 50; ++i) parallelism.add(16 * milliseconds(1), milliseconds(2)); // eight engines, sixteen callers
+  EXPECT_NEAR(parallelism.estimate(), 8, 0.5);
+}
+
+TEST(Parallelisms, AreNotForgottenInAQuietMoment) {
+  Parallelism parallelism;
+  for (int i = 0; i < 50; ++i) parallelism.add(8 * milliseconds(1), milliseconds(1));
+  for (int i = 0; i < 50; ++i) parallelism.add(milliseconds(1), milliseconds(1));
+  EXPECT_GT(parallelism.estimate(), 7);
 }
 
 // Four fast signatures are less work than one slow decryption, however many they are.
@@ -42,7 +72,10 @@ TEST(LoadOf, CountsTimeNotRequests) {
 }
 
 TEST(LoadOf, WeightDividesIt) {
-  EXPECT_DOUBLE_EQ(load_of({.backlog = Duration(10), .service_time = Duration(10), .weight = 4.0}), 5.0);
+  const SlotLoad load{.backlog = Duration(10), .service_time = Duration(10)};
+  SlotLoad heavy = load;
+  heavy.weight = 4.0;
+  EXPECT_DOUBLE_EQ(load_of(heavy), load_of(load) / 4);
 }
 
 TEST(LoadOf, AnUnknownSlotIsTriedFirst) {

@@ -1,0 +1,235 @@
+#include "tools/bench_loop.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <numeric>
+#include <optional>
+#include <thread>
+
+#include "mechanisms/key_name.h"
+#include "mechanisms/raw_operation.h"
+#include "tools/latencies.h"
+
+namespace hsmux {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr std::size_t kPlainBytes = 1024; // of AES-GCM
+constexpr std::size_t kSmallBytes = 32;   // a digest, and what RSA decrypts
+constexpr std::size_t kLatenciesPerCaller = 100'000;
+
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+double microseconds(nanoseconds time) { return static_cast<double>(time.count()) / 1000; }
+
+} // namespace
+
+struct BenchLoop::Caller {
+  Bytes in, out;
+  // Raw.
+  std::optional<Session> session;
+  ObjectHandle key = 0;
+  const RecipeSpec* recipe = nullptr;
+  const Quirks* quirks = nullptr;
+};
+
+struct BenchLoop::Measured {
+  Latencies latencies{kLatenciesPerCaller};
+  double sum_us = 0;
+  std::uint64_t operations = 0, errors = 0;
+  std::string first_error;
+};
+
+BenchLoop::~BenchLoop() = default;
+
+Result<std::unique_ptr<BenchLoop>> BenchLoop::prepare(const BenchWork& work) {
+  std::unique_ptr<BenchLoop> loop(new BenchLoop);
+  loop->work_ = work;
+  loop->spec_ = find_spec(work.algorithm);
+  if (loop->spec_ == nullptr)
+    return fail(ErrorKind::kInvalidArgument, fmt::format("no algorithm '{}'", work.algorithm));
+  HSMUX_TRY(loop->config_, read_config(work.config_path));
+  Config& config = loop->config_;
+  if (!work.slot.empty()) {
+    std::erase_if(config.slots, [&](const SlotConfig& slot) { return slot.name != work.slot; });
+  }
+  if (work.slots != 0 && work.slots < config.slots.size()) config.slots.resize(work.slots);
+  for (SlotConfig& slot : config.slots) {
+    if (work.sessions != 0) slot.sessions_min = slot.sessions_max = work.sessions;
+    if (!work.copies.empty()) {
+      slot.session_copies = work.copies == "off" ? SessionCopies::kOff : SessionCopies::kOn;
+    }
+  }
+  for (ModuleConfig& module : config.modules) {
+    if (!work.locks.empty()) module.locks = work.locks == "os" ? Locks::kOs : Locks::kEngine;
+  }
+  config.algorithms = {work.algorithm};
+  HSMUX_TRY(loop->engine_, Engine::open(config, {.events = {},
+                                                 .log = {},
+                                                 .set_module_environment = true,
+                                                 .slots_at_start_min = 0,
+                                                 .connect_timeout = std::chrono::seconds(30)}));
+  HSMUX_CHECK(loop->prepare_key());
+  HSMUX_CHECK(loop->prepare_callers());
+  return loop;
+}
+
+Status BenchLoop::prepare_key() {
+  HSMUX_TRY(const bool there, engine_->exists(work_.key));
+  if (there) return {};
+  if (!work_.make_key) {
+    return fail(ErrorKind::kKeyNotFound,
+                fmt::format("no slot holds a key named '{0}'; make one: hsmux keys generate {0} --algorithm {1}",
+                            work_.key, work_.algorithm));
+  }
+  HSMUX_CHECK(engine_->generate({.label = work_.key,
+                                 .algorithm = spec_->algorithm,
+                                 .bits = 0,
+                                 .placement = PlacementConfig{.kind = Placement::kAll, .quorum = 0, .slots = {}},
+                                 .software_key = config_.slots.size() > 1,
+                                 .options = {}}));
+  return {};
+}
+
+Status BenchLoop::prepare_callers() {
+  for (std::uint32_t i = 0; i < work_.callers; ++i) {
+    auto caller = std::make_unique<Caller>();
+    caller->in.assign(spec_->encrypts && !spec_->signs && key_family(spec_->key) == KeyFamily::kAes ? kPlainBytes
+                                                                                                    : kSmallBytes,
+                      static_cast<std::uint8_t>(i));
+    if (key_family(spec_->key) == KeyFamily::kRsa && spec_->decrypts) {
+      const Bytes plain(kSmallBytes, 7);
+      HSMUX_TRY(caller->in,
+                engine_->encrypt(
+                    {.key = work_.key, .algorithm = spec_->algorithm, .plaintext = plain, .aad = {}, .options = {}}));
+    }
+    caller->out.resize(8192);
+    if (work_.raw) HSMUX_CHECK(prepare_raw(*caller, i));
+    HSMUX_CHECK(once(*caller));
+    callers_.push_back(std::move(caller));
+  }
+  return {};
+}
+
+Status BenchLoop::prepare_raw(Caller& caller, std::size_t number) {
+  const std::size_t slot = number % config_.slots.size();
+  const SlotConfig& configured = config_.slots[slot];
+  const auto module = std::ranges::find(config_.modules, configured.module, &ModuleConfig::name);
+  HSMUX_TRY(const std::shared_ptr<Module> loaded, Module::load({.name = module->name,
+                                                                .path = module->path,
+                                                                .environment = module->environment,
+                                                                .init_args = module->init_args,
+                                                                .locks = module->locks,
+                                                                .init_timeout = module->init_timeout,
+                                                                .set_environment = false}));
+  const SlotReport report = engine_->slots().at(slot);
+  const auto chosen = std::ranges::find(report.algorithms, spec_->name, &AlgorithmOnSlot::algorithm);
+  const auto recipe = chosen == report.algorithms.end()
+                          ? spec_->recipes.end()
+                          : std::ranges::find(spec_->recipes, chosen->recipe, &RecipeSpec::name);
+  if (recipe == spec_->recipes.end()) {
+    return fail(ErrorKind::kUnsupported, fmt::format("slot {} does not carry out {}", configured.name, spec_->name));
+  }
+  caller.recipe = &*recipe;
+  caller.quirks = &quirks_of(report.token);
+  HSMUX_TRY(Session session,
+            Session::open(loaded, report.token.slot_id, std::make_shared<const std::string>(configured.name), true));
+  HSMUX_TRY(const KeyInfo key, engine_->find_key(work_.key));
+  const ObjectClass object_class =
+      key_family(spec_->key) == KeyFamily::kAes ? ObjectClass::kSecretKey : ObjectClass::kPrivateKey;
+  HSMUX_TRY(const auto found, session.find(key_template_by_id(object_class, from_hex(key.id).value_or(Bytes{}))));
+  if (found.size() != 1) return fail(ErrorKind::kKeyNotFound, "the key is not in slot " + configured.name);
+  caller.session.emplace(std::move(session));
+  caller.key = found.front();
+  return {};
+}
+
+Result<std::size_t> BenchLoop::once(Caller& caller) { return work_.raw ? by_module(caller) : by_engine(caller); }
+
+Result<std::size_t> BenchLoop::by_engine(Caller& caller) {
+  if (spec_->signs) {
+    return engine_->sign({.key = work_.key,
+                          .algorithm = spec_->algorithm,
+                          .message = caller.in,
+                          .prehashed = spec_->hash.has_value(),
+                          .options = {}},
+                         caller.out);
+  }
+  if (key_family(spec_->key) == KeyFamily::kRsa) {
+    return engine_->decrypt({.key = work_.key,
+                             .algorithm = spec_->algorithm,
+                             .ciphertext = caller.in,
+                             .aad = {},
+                             .bound_to = std::nullopt,
+                             .options = {}},
+                            caller.out);
+  }
+  return engine_->encrypt(
+      {.key = work_.key, .algorithm = spec_->algorithm, .plaintext = caller.in, .aad = {}, .options = {}}, caller.out);
+}
+
+Result<std::size_t> BenchLoop::by_module(Caller& caller) {
+  return run_raw(*spec_, *caller.recipe, *caller.quirks, *caller.session, caller.key, caller.in, caller.out);
+}
+
+void BenchLoop::work(Caller& caller, const std::atomic<bool>& stop, Measured& measured) {
+  TimePoint start = MonotonicClock::now();
+  while (!stop.load(std::memory_order_relaxed)) {
+    const Result<std::size_t> done = once(caller);
+    const TimePoint end = MonotonicClock::now();
+    if (done) {
+      ++measured.operations;
+      measured.latencies.add(end - start);
+      measured.sum_us += microseconds(end - start);
+    } else if (measured.errors++ == 0) {
+      measured.first_error = done.error().text();
+    }
+    start = end;
+  }
+}
+
+BenchRun BenchLoop::run(std::chrono::milliseconds time) {
+  std::vector<Measured> measured(callers_.size());
+  std::atomic<bool> stop{false};
+  const double cpu_before = cpu_seconds();
+  const TimePoint start = MonotonicClock::now();
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < callers_.size(); ++i) {
+      threads.emplace_back([&, i] { work(*callers_[i], stop, measured[i]); });
+    }
+    std::this_thread::sleep_until(start + time);
+    stop = true;
+  }
+  BenchRun run{.seconds = std::chrono::duration<double>(MonotonicClock::now() - start).count(),
+               .cpu_seconds = cpu_seconds() - cpu_before,
+               .first_error = {}};
+  std::vector<nanoseconds> latencies;
+  double sum_us = 0;
+  for (const Measured& each : measured) {
+    run.operations += each.operations;
+    run.errors += each.errors;
+    sum_us += each.sum_us;
+    if (run.first_error.empty()) run.first_error = each.first_error;
+    latencies.insert(latencies.end(), each.latencies.kept().begin(), each.latencies.kept().end());
+  }
+  run.mean_us = run.operations == 0 ? 0 : sum_us / static_cast<double>(run.operations);
+  run.p50_us = microseconds(percentile(latencies, 0.5));
+  run.p99_us = microseconds(percentile(latencies, 0.99));
+  run.p999_us = microseconds(percentile(latencies, 0.999));
+  return run;
+}
+
+} // namespace hsmux
