@@ -240,7 +240,7 @@ TEST_F(BadInput, AnAlgorithmThatNoRecipeFitsSaysWhatWasTried) {
 // --- sizes ---
 
 TEST_F(BadInput, OversizedDataIsRefusedBeforeAnyCall) {
-  open();
+  open("", "session_copies = 'off'");
   make_key(kEcdsa, "orders");
   make_key(kGcm, "box");
   make_key(kOaep, "inbox");
@@ -316,7 +316,7 @@ TEST_F(BadInput, ASlotWithoutTheKeyIsNamedWithThoseThatHaveIt) {
 }
 
 TEST_F(BadInput, ADeadlineInThePastEndsARequestBeforeAnyCall) {
-  open();
+  open("", "session_copies = 'off'");
   make_key(kEcdsa, "orders");
   make_key(kGcm, "box");
   const auto sealed = encrypt("box", kGcm, bytes("x"));

@@ -103,7 +103,7 @@ TEST_F(Signing, AnotherMessageKeyOrSignatureDoesNotVerify) {
 }
 
 TEST_F(Signing, AWarmSignatureCostsOneInitAndOneCall) {
-  open();
+  open("", "session_copies = 'off'"); // which are made beside (copies_test.cc)
   make_key(kEcdsa, "orders");
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("warm up")).has_value());
   sim_->reset_counts();
@@ -114,7 +114,7 @@ TEST_F(Signing, AWarmSignatureCostsOneInitAndOneCall) {
 }
 
 TEST_F(Signing, AThousandWarmSignaturesCostTwoThousandCalls) {
-  open("", "session_copies = 'off'"); // which are made beside (copies_test.cc)
+  open("", "session_copies = 'off'");
   make_key(kEcdsa, "orders");
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(sign("orders", bytes("warm up")).has_value());
   sim_->reset_counts();
@@ -123,7 +123,7 @@ TEST_F(Signing, AThousandWarmSignaturesCostTwoThousandCalls) {
 }
 
 TEST_F(Signing, VerifyingCostsTheTokenNothing) {
-  open();
+  open("", "session_copies = 'off'");
   make_key(kEcdsa, "orders");
   const auto signature = sign("orders", bytes("the message"));
   ASSERT_TRUE(signature.has_value()) << why(signature);
@@ -183,7 +183,7 @@ TEST_F(Signing, ARequestMayBindItselfToOneSlot) {
 }
 
 TEST_F(Signing, TheCallersBufferMustHoldTheLongestSignature) {
-  open();
+  open("", "session_copies = 'off'");
   make_key(kEcdsa, "orders");
   const Bytes message = bytes("x");
   const SignRequest request{

@@ -80,9 +80,12 @@ TEST_F(Slots, ACopyGoesWithItsForgottenKey) {
   EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
   const ObjectHandle copy = handle_of(slot, lease).value();
   slot.forget_key(ObjectClass::kSecretKey, kKeyId);
-  constexpr std::array<unsigned long, 1> kClass{CKA_CLASS};
-  EXPECT_TRUE(eventually([&] { return !lease->attributes(copy, kClass).has_value(); })); // destroyed
   EXPECT_EQ(slot.stats().session_copies, 0U);
+  // The keeper destroys before it copies. Not asked for meanwhile: SoftHSM leaks when an object goes while it is read.
+  EXPECT_EQ(handle_of(slot, lease), made);
+  EXPECT_TRUE(eventually([&] { return slot.stats().session_copies == 1; }));
+  constexpr std::array<unsigned long, 1> kClass{CKA_CLASS};
+  EXPECT_FALSE(lease->attributes(copy, kClass).has_value());
   slot.finish(std::move(lease), kFine);
 }
 
