@@ -1,6 +1,15 @@
 #include "engine/attempt.h"
 
+#include <algorithm>
+
 namespace hsmux {
+
+Duration attempt_limit(Duration slow, std::optional<Duration> fixed, Deadline deadline, TimePoint now) {
+  constexpr Duration kMin = std::chrono::milliseconds(50);
+  const Duration half = deadline.left(now) / 2;
+  if (fixed) return std::min(*fixed, half);
+  return std::min(slow > half / 10 ? half : std::max(10 * slow, kMin), half);
+}
 
 Step next_step(const Error& error, const Attempts& attempts, bool repeatable, Deadline deadline, TimePoint now) {
   if (!repeatable || deadline.passed(now) || attempts.made >= kAttemptsMax) return Step::kGiveUp;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "slots/deadline.h"
 #include "slots/error.h"
@@ -24,6 +25,10 @@ enum class Step : std::uint8_t {
 inline constexpr std::uint32_t kAttemptsMax = 16;
 
 // `repeatable`: doing it twice does no harm (sign, decrypt, encrypt with a fresh IV); keys are never made twice.
+// How long an attempt may take before the request goes on elsewhere: ten times what is slow for the slot (0 = not known
+// yet) and at least 50 ms, but at most half of the time left. `fixed` instead of the former where it is given.
+Duration attempt_limit(Duration slow, std::optional<Duration> fixed, Deadline deadline, TimePoint now);
+
 Step next_step(const Error& error, const Attempts& attempts, bool repeatable, Deadline deadline, TimePoint now);
 
 } // namespace hsmux

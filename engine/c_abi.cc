@@ -30,6 +30,7 @@ SAME(kClosed, HSMUX_CLOSED);
 SAME(kInternal, HSMUX_INTERNAL);
 SAME(kConflict, HSMUX_CONFLICT);
 SAME(kIo, HSMUX_IO);
+SAME(kCancelled, HSMUX_CANCELLED);
 #undef SAME
 
 // Cut at the end of a UTF-8 character.

@@ -61,6 +61,10 @@ public:
     HSMUX_CHECK(check_slots());
     HSMUX_CHECK(milliseconds("deadlines.operation_ms", config_.deadlines.operation, kOperationMs));
     HSMUX_CHECK(milliseconds("deadlines.key_generation_ms", config_.deadlines.key_generation, kKeyGenerationMs));
+    HSMUX_CHECK(integer("submit.in_flight_max", config_.submit.in_flight_max, kInFlightMax));
+    if (config_.submit.attempt_limit) {
+      HSMUX_CHECK(milliseconds("submit.attempt_limit_ms", *config_.submit.attempt_limit, kAttemptLimitMs));
+    }
     HSMUX_CHECK(check_placement(config_.keys.placement));
     return check_algorithms();
   }

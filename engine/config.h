@@ -57,6 +57,12 @@ struct PlacementConfig { // in [keys]: placement = "all" | "quorum" | ["slot-a",
   std::vector<std::string> slots; // names of configured slots
 };
 
+struct SubmitConfig {                                     // [submit]
+  std::uint32_t in_flight_max = 10'000;                   // in_flight_max: 1 to 1000000; more is refused (overloaded)
+  std::optional<std::chrono::milliseconds> attempt_limit; // attempt_limit_ms: 1 to 3600000; absent = by what is slow
+                                                          // for the slot (engine/attempt.h)
+};
+
 struct KeysConfig {                       // [keys]
   PlacementConfig placement;              // where `generate` puts a key when the request does not say
   bool development_software_keys = false; // development only: the same key made on the host may be imported into
@@ -67,6 +73,7 @@ struct Config {
   std::vector<ModuleConfig> modules; // 1 to 16
   std::vector<SlotConfig> slots;     // 1 to 64
   DeadlineConfig deadlines;
+  SubmitConfig submit;
   KeysConfig keys;
   std::vector<std::string> algorithms; // algorithms = ["ecdsa-p256-sha256", ...]: probed at start; empty = all
 };

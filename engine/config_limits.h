@@ -19,6 +19,8 @@ inline constexpr IntegerRange kSessionsMax{1, 4096};
 inline constexpr IntegerRange kConcurrency{1, 4096};
 inline constexpr IntegerRange kOperationMs{1, 3'600'000};
 inline constexpr IntegerRange kKeyGenerationMs{1, 3'600'000};
+inline constexpr IntegerRange kInFlightMax{1, 1'000'000};
+inline constexpr IntegerRange kAttemptLimitMs{1, 3'600'000};
 inline constexpr IntegerRange kQuorum{1, 64};
 inline constexpr IntegerRange kDescriptor{0, 65'535};
 

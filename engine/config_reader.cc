@@ -242,6 +242,15 @@ constexpr auto kDeadlineRows = std::to_array<Row<DeadlineConfig>>({
      }},
 });
 
+constexpr auto kSubmitRows = std::to_array<Row<SubmitConfig>>({
+    {"in_flight_max",
+     [](const Entry& e, SubmitConfig& s) { return e.integer(s.in_flight_max, config_limits::kInFlightMax); }},
+    {"attempt_limit_ms",
+     [](const Entry& e, SubmitConfig& s) {
+       return e.milliseconds(s.attempt_limit.emplace(), config_limits::kAttemptLimitMs);
+     }},
+});
+
 Status read_placement(const Entry& entry, PlacementConfig& out) {
   constexpr std::string_view kAllowed = R"("all", "quorum" or an array of slot names)";
   if (entry.node.is_array()) {
@@ -293,6 +302,7 @@ constexpr auto kFileRows = std::to_array<Row<Config>>({
     {"module", [](const Entry& e, Config& c) { return read_modules(e, c.modules); }},
     {"slot", [](const Entry& e, Config& c) { return read_slots(e, c.slots); }},
     {"deadlines", [](const Entry& e, Config& c) { return read_table(e, kDeadlineRows, c.deadlines); }},
+    {"submit", [](const Entry& e, Config& c) { return read_table(e, kSubmitRows, c.submit); }},
     {"keys", [](const Entry& e, Config& c) { return read_table(e, kKeysRows, c.keys); }},
     {"algorithms", [](const Entry& e, Config& c) { return e.texts(c.algorithms); }},
 });

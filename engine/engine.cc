@@ -13,48 +13,16 @@
 namespace hsmux {
 namespace {
 
-// The digest that goes to the token, made before a session is taken; empty where the token gets the whole message.
-class Digested {
-public:
-  static Result<Digested> of(const AlgorithmSpec& spec, ByteView message, bool prehashed) {
-    Digested result;
-    if (!spec.hash && prehashed) {
-      return fail(ErrorKind::kInvalidArgument,
-                  fmt::format("{} signs whole messages: give the message instead of its digest", spec.name));
-    }
-    if (prehashed) {
-      if (message.size() != hash_bytes(*spec.hash)) {
-        return fail(ErrorKind::kInvalidArgument, fmt::format("a digest for {} has {} bytes, not {}", spec.name,
-                                                             hash_bytes(*spec.hash), message.size()));
-      }
-      result.size_ = message.size();
-      std::ranges::copy(message, result.bytes_.begin());
-      return result;
-    }
-    if (message.size() > spec.input_bytes_max) {
-      return fail(ErrorKind::kInvalidArgument, fmt::format("the message has {} bytes; {} takes at most {}",
-                                                           message.size(), spec.name, spec.input_bytes_max));
-    }
-    if (!spec.hash) return result;
-    HSMUX_TRY(result.size_, digest(*spec.hash, message, result.bytes_));
-    return result;
-  }
-  [[nodiscard]] ByteView view() const { return ByteView(bytes_).first(size_); }
-
-private:
-  std::array<std::uint8_t, 64> bytes_{};
-  std::size_t size_ = 0;
-};
-
 Status check_room(std::size_t needed, std::size_t given) {
   if (given >= needed) return {};
   return fail(ErrorKind::kInvalidArgument, fmt::format("the output buffer has {} bytes; {} are needed", given, needed));
 }
 
-Status check_plaintext(const AlgorithmSpec& spec, std::size_t size, std::size_t max) {
-  if (size <= max) return {};
-  return fail(ErrorKind::kInvalidArgument,
-              fmt::format("the plaintext has {} bytes; {} takes at most {} with this key", size, spec.name, max));
+Result<std::size_t> into(std::span<std::uint8_t> out, const Result<Bytes>& result) {
+  if (!result) return fail(result.error());
+  HSMUX_CHECK(check_room(result->size(), out.size()));
+  std::ranges::copy(*result, out.begin());
+  return result->size();
 }
 
 template <class Fill> Result<Bytes> filled(std::size_t size, Fill fill) {
@@ -63,8 +31,6 @@ template <class Fill> Result<Bytes> filled(std::size_t size, Fill fill) {
   out.resize(written);
   return out;
 }
-
-std::size_t modulus_bytes(const Key& key) { return (key.info.bits + 7) / 8; }
 
 } // namespace
 
@@ -94,104 +60,61 @@ std::size_t Engine::output_bytes_max(Algorithm algorithm, Operation operation, s
   return 0;
 }
 
+// --- cryptography ---
+
 Result<std::size_t> Engine::sign(const SignRequest& request, std::span<std::uint8_t> out) {
+  if (request.options.hard) return into(out, sign(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  const AlgorithmSpec& spec = spec_of(request.algorithm);
-  const Deadline deadline = core_->deadline_of(request.options);
-  HSMUX_TRY(const Core::Target target, core_->target(request.key, spec, Operation::kSign, request.options, deadline));
-  HSMUX_CHECK(check_room(signature_bytes_max(spec), out.size()));
-  HSMUX_TRY(const Digested digested, Digested::of(spec, request.message, request.prehashed));
-  const SignInput input{.message = request.message, .digest = digested.view(), .has_message = !request.prehashed};
-  const auto attempt = [&](const RecipeSpec& recipe, const Quirks&, Session& session, ObjectHandle handle) {
-    return run_sign(spec, recipe, session, handle, input, out);
-  };
-  return core_->runner.run({*target.key, spec, Operation::kSign, target.slots, deadline}, std::ref(attempt));
+  Work work;
+  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kSign, request.options));
+  HSMUX_CHECK(core_->prepare(work, request.message, {}, {}, request.prehashed));
+  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+  return core_->runner.run(work, out);
 }
 
 Result<std::size_t> Engine::decrypt(const DecryptRequest& request, std::span<std::uint8_t> out) {
+  if (request.options.hard) return into(out, decrypt(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  const AlgorithmSpec& spec = spec_of(request.algorithm);
-  const Deadline deadline = core_->deadline_of(request.options);
-  HSMUX_TRY(const Core::Target target,
-            core_->target(request.key, spec, Operation::kDecrypt, request.options, deadline));
-  CipherInput input{.data = request.ciphertext, .aad = request.aad, .key_id = target.key->id, .modulus_bytes = 0};
-  if (key_family(spec.key) == KeyFamily::kRsa) {
-    input.modulus_bytes = modulus_bytes(*target.key);
-    if (request.ciphertext.size() != input.modulus_bytes) return fail(decrypt_failed());
-    HSMUX_CHECK(check_room(plaintext_bytes_max(spec, input), out.size()));
-  } else {
-    const std::size_t max = envelope_bytes(kEnvelopeIdBytesMax, spec.input_bytes_max);
-    if (request.ciphertext.size() > max) {
-      return fail(ErrorKind::kInvalidArgument, fmt::format("the ciphertext has {} bytes; {} takes at most {}",
-                                                           request.ciphertext.size(), spec.name, max));
-    }
-    HSMUX_TRY(const EnvelopeView envelope, parse_envelope(request.ciphertext));
-    if (request.bound_to) input.key_id = *request.bound_to;
-    // The envelope's header is public: naming another key is a mix-up, which deserves its own answer.
-    if (!std::ranges::equal(envelope.key_id, input.key_id)) {
-      return fail(ErrorKind::kKeyUnusable,
-                  fmt::format("the ciphertext was made with the key of id {}, not with id {}; after a migration, give "
-                              "the old id as bound_to",
-                              to_hex(envelope.key_id), to_hex(input.key_id)));
-    }
-    HSMUX_CHECK(check_room(envelope.ciphertext_and_tag.size() - kTagBytes, out.size()));
-  }
-  const auto attempt = [&](const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle handle) {
-    return run_decrypt(recipe, quirks, session, handle, input, out);
-  };
-  return core_->runner.run({*target.key, spec, Operation::kDecrypt, target.slots, deadline}, std::ref(attempt));
+  Work work;
+  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kDecrypt, request.options));
+  const ByteView bound_to = request.bound_to ? ByteView(*request.bound_to) : ByteView();
+  HSMUX_CHECK(core_->prepare(work, request.ciphertext, request.aad, bound_to, false));
+  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+  return core_->runner.run(work, out);
 }
 
 Result<std::size_t> Engine::encrypt(const EncryptRequest& request, std::span<std::uint8_t> out) {
+  if (request.options.hard || encrypts_on_host(spec_of(request.algorithm))) return into(out, encrypt(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  const AlgorithmSpec& spec = spec_of(request.algorithm);
-  if (key_family(spec.key) == KeyFamily::kRsa) {
-    HSMUX_TRY(const Bytes spki, core_->public_half(request.key, &spec, request.options));
-    HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
-    HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), facts.bits / 8 - 66));
-    HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, request.plaintext));
-    HSMUX_CHECK(check_room(ciphertext.size(), out.size()));
-    std::ranges::copy(ciphertext, out.begin());
-    return ciphertext.size();
-  }
-  const Deadline deadline = core_->deadline_of(request.options);
-  HSMUX_TRY(const Core::Target target,
-            core_->target(request.key, spec, Operation::kEncrypt, request.options, deadline));
-  HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), spec.input_bytes_max));
-  const CipherInput input{.data = request.plaintext, .aad = request.aad, .key_id = target.key->id};
-  HSMUX_CHECK(check_room(ciphertext_bytes(spec, input), out.size()));
-  switch (target.key->gcm_usage->use()) {
-  case GcmUsage::Verdict::kFine: break;
-  case GcmUsage::Verdict::kWarn:
-    core_->log(LogLevel::kWarning, fmt::format("key id {}: 2^31 AES-GCM encryptions in this process; from 2^32 on they "
-                                               "are refused (NIST SP 800-38D, 8.3): rotate the key",
-                                               target.key->info.id));
-    break;
-  case GcmUsage::Verdict::kExhausted:
-    return fail(ErrorKind::kKeyUnusable, fmt::format("key id {} has made 2^32 AES-GCM encryptions in this process, the "
-                                                     "limit for random IVs (NIST SP 800-38D, 8.3): rotate the key",
-                                                     target.key->info.id));
-  }
-  const auto attempt = [&](const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle handle) {
-    return run_encrypt(recipe, quirks, session, handle, input, out);
-  };
-  return core_->runner.run({*target.key, spec, Operation::kEncrypt, target.slots, deadline}, std::ref(attempt));
+  Work work;
+  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kEncrypt, request.options));
+  HSMUX_CHECK(core_->prepare(work, request.plaintext, request.aad, {}, false));
+  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+  return core_->runner.run(work, out);
 }
 
 Result<Bytes> Engine::sign(const SignRequest& request) {
+  if (request.options.hard) return wait_for<Bytes>(request);
   return filled(output_bytes_max(request.algorithm, Operation::kSign, request.message.size()),
                 [&](std::span<std::uint8_t> out) { return sign(request, out); });
 }
 
 Result<Bytes> Engine::decrypt(const DecryptRequest& request) {
+  if (request.options.hard) return wait_for<Bytes>(request);
   return filled(output_bytes_max(request.algorithm, Operation::kDecrypt, request.ciphertext.size()),
                 [&](std::span<std::uint8_t> out) { return decrypt(request, out); });
 }
 
 Result<Bytes> Engine::encrypt(const EncryptRequest& request) {
+  if (request.options.hard) return wait_for<Bytes>(request);
+  if (encrypts_on_host(spec_of(request.algorithm))) {
+    const Core::Call call(*core_);
+    HSMUX_CHECK(call.admitted);
+    return core_->encrypt_on_host(request);
+  }
   // Before the buffer is made: its size comes from the caller.
   const AlgorithmSpec& spec = spec_of(request.algorithm);
   HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), spec.input_bytes_max));
@@ -200,59 +123,48 @@ Result<Bytes> Engine::encrypt(const EncryptRequest& request) {
 }
 
 Status Engine::verify(const VerifyRequest& request) {
+  if (request.options.hard) return wait_for<void>(request);
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  const AlgorithmSpec& spec = spec_of(request.algorithm);
-  if (!spec.signs) {
-    return fail(ErrorKind::kInvalidArgument, fmt::format("{} makes no signatures to verify", spec.name));
-  }
-  HSMUX_TRY(const Bytes spki, core_->public_half(request.key, &spec, request.options));
-  HSMUX_TRY(const Digested digested, Digested::of(spec, request.message, request.prehashed));
-  return verify_signature(spec, spki, request.message, digested.view(), request.signature);
+  return core_->verify(request);
 }
 
 Status Engine::random(std::span<std::uint8_t> out, const RequestOptions& options) {
-  constexpr std::size_t kRandomBytesMax = 65'536;
+  HSMUX_CHECK(check_random(out.size()));
+  if (options.hard) {
+    HSMUX_CHECK(into(out, wait_for<Bytes>(RandomRequest{.bytes = out.size(), .options = options})));
+    return {};
+  }
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  if (out.size() > kRandomBytesMax) {
-    return fail(ErrorKind::kInvalidArgument, fmt::format("at most {} random bytes at once", kRandomBytesMax));
-  }
-  SlotSet slots = core_->group.router.all();
-  if (!options.slot.empty()) {
-    HSMUX_TRY(const std::size_t only, core_->group.find(options.slot));
-    slots = slot_bit(only);
-  }
-  return core_->runner.run_plain(slots, core_->deadline_of(options),
-                                 [&](Session& session) { return session.random(out); });
+  return core_->random(out, options);
 }
 
+// --- keys ---
+
 Result<KeyInfo> Engine::generate(const GenerateRequest& request) {
+  if (request.options.hard) return wait_for<KeyInfo>(request);
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  Result<KeyInfo> info = core_->management.generate(request, core_->generation_deadline(request.options));
-  if (info && info->software_key) {
-    core_->log(
-        LogLevel::kWarning,
-        fmt::format("key '{}' (id {}) was made in software and imported: for development only", info->label, info->id));
-  }
-  return info;
+  return core_->generate(request);
 }
 
 Result<std::vector<KeyInfo>> Engine::list_keys(std::string_view name, const RequestOptions& options) {
+  if (options.hard) return wait_for<std::vector<KeyInfo>>(ListKeysRequest{.name = name, .options = options});
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   return core_->management.list(name, options.slot, core_->deadline_of(options));
 }
 
 Result<KeyInfo> Engine::find_key(KeyName name, const RequestOptions& options) {
+  if (options.hard) return wait_for<KeyInfo>(FindKeyRequest{.key = name, .options = options});
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  HSMUX_TRY(const std::shared_ptr<const Key> key, core_->index.find(name, core_->deadline_of(options)));
-  return key->info;
+  return core_->find_key(name, options);
 }
 
 Result<Bytes> Engine::public_key(KeyName name, const RequestOptions& options) {
+  if (options.hard) return wait_for<Bytes>(PublicKeyRequest{.key = name, .options = options});
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   return core_->public_half(name, nullptr, options);
@@ -266,6 +178,7 @@ Result<bool> Engine::exists(KeyName name, const RequestOptions& options) {
 }
 
 Result<KeyInfo> Engine::delete_key(KeyName name, const RequestOptions& options) {
+  if (options.hard) return wait_for<KeyInfo>(DeleteKeyRequest{.key = name, .options = options});
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   return core_->management.remove(name, core_->deadline_of(options));
@@ -302,6 +215,8 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
                       .sessions_configured_max = slot.options().sessions_max,
                       .in_flight = traffic.in_flight,
                       .concurrency = traffic.concurrency,
+                      .overdue = traffic.overdue,
+                      .suspect = traffic.suspect,
                       .mechanisms = {},
                       .algorithms = {}};
     if (slot.ready()) {
@@ -319,6 +234,15 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
     reports.push_back(std::move(report));
   }
   return reports;
+}
+
+WorkStats Engine::work() const {
+  const Workers::Stats stats = core_->workers.stats();
+  return {.submitted = core_->submitted,
+          .waiting = core_->group.router.waiting(),
+          .threads = stats.threads,
+          .idle = stats.idle,
+          .quarantined = stats.stuck};
 }
 
 Status Engine::unlatch(std::string_view slot) {

@@ -1,6 +1,7 @@
-// hsmux's front door: keys by name, spread over the configured slots. Blocking calls on the caller's thread; any number
-// of threads. While a module's own call runs it is not interrupted: a deadline bounds waiting and retries, not the
-// vendor's code.
+// hsmux's front door: keys by name, spread over the configured slots; any number of threads. Blocking calls work on the
+// caller's thread, which is fastest: while a module's own call runs it is not interrupted, so that their deadlines
+// bound waiting and retries and not the vendor's code. Submitted work (and blocking calls with RequestOptions::hard)
+// runs on threads of the engine and is given up on when the vendor's code does not return.
 #pragma once
 
 #include <functional>
@@ -65,18 +66,61 @@ public:
   // tells a refused import (Call::kCreateObject) from a failing operation. kUnsupported: the slot has no recipe.
   Status cross_check(Algorithm algorithm, const RequestOptions& options);
 
+  // --- submitted work ---
+  // Inputs are copied before submit() returns. Where it returns a Job, `done` is called exactly once; where it returns
+  // an error, never. Besides the errors of the blocking forms that can be known without waiting: kOverloaded (the
+  // configuration's submit.in_flight_max, or what waits already takes longer than the deadline allows). Deadlines hold
+  // even while the module does not return; an attempt that takes too long goes on in another slot, and its late result
+  // is dropped. A generated key for which nobody waits any more is deleted. close() ends what is left with kClosed.
+  Result<Job> submit(const SignRequest& request, Completion<Bytes> done);
+  Result<Job> submit(const DecryptRequest& request, Completion<Bytes> done);
+  Result<Job> submit(const EncryptRequest& request, Completion<Bytes> done);
+  Result<Job> submit(const VerifyRequest& request, Completion<void> done);
+  Result<Job> submit(const RandomRequest& request, Completion<Bytes> done);
+  Result<Job> submit(const GenerateRequest& request, Completion<KeyInfo> done);
+  Result<Job> submit(const FindKeyRequest& request, Completion<KeyInfo> done);
+  Result<Job> submit(const PublicKeyRequest& request, Completion<Bytes> done);
+  Result<Job> submit(const ListKeysRequest& request, Completion<std::vector<KeyInfo>> done);
+  Result<Job> submit(const DeleteKeyRequest& request, Completion<KeyInfo> done);
+
+  // All or none are taken; those that cannot go on later end by the completion. They start together.
+  Result<std::vector<Job>> submit(std::span<const SignRequest> batch, const BatchCompletion& done);
+  Result<std::vector<Job>> submit(std::span<const DecryptRequest> batch, const BatchCompletion& done);
+  Result<std::vector<Job>> submit(std::span<const EncryptRequest> batch, const BatchCompletion& done);
+
+  // The same with a future: engine.submit_for<Bytes>(request).result.get(). Not to be waited for in a completion.
+  template <class T, class Request> Submitted<T> submit_for(const Request& request) {
+    auto promise = std::make_shared<std::promise<Result<T>>>();
+    Submitted<T> submitted{.job = {}, .result = promise->get_future()};
+    Result<Job> job = submit(request, [promise](Result<T> result) { promise->set_value(std::move(result)); });
+    if (job) {
+      submitted.job = *job;
+    } else {
+      promise->set_value(std::unexpected(std::move(job).error()));
+    }
+    return submitted;
+  }
+
+  [[nodiscard]] WorkStats work() const;
+
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
   std::vector<SlotReport> slots(bool probe_all = false);
   // An operator says that the PIN of a slot is right now.
   Status unlatch(std::string_view slot);
 
-  // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when some did not
-  // end: they and all that they touch are left behind. Later calls end with kClosed. The destructor closes with 5 s.
+  // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when the module
+  // holds some for longer: they and all that they touch are left behind, and the completions of submitted ones run, for
+  // which there is up to a second more. Later calls end with kClosed. Not from a completion. The destructor closes with
+  // 5 s.
   bool close(Deadline deadline);
 
+  struct Core; // engine/engine_core.h
+
 private:
-  struct Core;
   explicit Engine(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  template <class T, class Request> Result<T> wait_for(const Request& request) {
+    return submit_for<T>(request).result.get();
+  }
   std::shared_ptr<Core> core_;
 };
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "mechanisms/spki.h"
+
 namespace hsmux {
 namespace {
 
@@ -71,10 +73,39 @@ Engine::Core::Call::Call(Core& core) : core_(core) {
 }
 
 Engine::Core::Call::~Call() {
-  if (!counted_) return;
-  if (core_.active.fetch_sub(1) != 1 || !core_.closed) return;
-  const std::lock_guard lock(core_.close_mutex);
-  core_.idle.notify_all();
+  if (counted_) core_.count_out(1);
+}
+
+void Engine::Core::count_out(std::uint32_t count) {
+  if (active.fetch_sub(count) != count || !closed) return;
+  const std::lock_guard lock(close_mutex);
+  idle.notify_all();
+}
+
+Status Engine::Core::take_jobs(std::uint32_t count) {
+  active.fetch_add(count);
+  if (submitted.fetch_add(count) + count <= config.submit.in_flight_max && !closed) return {};
+  const bool over = closed;
+  submitted.fetch_sub(count);
+  count_out(count);
+  if (over) return fail(ErrorKind::kClosed, "the engine is closed");
+  return fail(
+      ErrorKind::kOverloaded,
+      fmt::format("{} requests are submitted and not ended (submit.in_flight_max)", config.submit.in_flight_max),
+      Retry::kLater);
+}
+
+void Engine::Core::job_ended() {
+  submitted.fetch_sub(1);
+  count_out(1);
+}
+
+std::array<std::uint32_t, Workers::kLanes> Engine::Core::threads_max(const Config& config) {
+  // More than sessions: a thread whose completion takes its time has none.
+  constexpr std::uint32_t kErrandsMax = 4, kEndingsMax = 2, kLeasesMax = 4096, kCompletionsMax = 64;
+  std::uint32_t sessions = 0;
+  for (const SlotConfig& slot : config.slots) sessions += slot.sessions_max;
+  return {std::min(sessions, kLeasesMax) + kCompletionsMax, kErrandsMax, kEndingsMax};
 }
 
 Deadline Engine::Core::deadline_of(const RequestOptions& options_) const {
@@ -172,29 +203,98 @@ void Engine::Core::try_recipes_of(const AlgorithmSpec& spec, std::size_t slot) {
   });
 }
 
-Result<Engine::Core::Target> Engine::Core::target(KeyName name, const AlgorithmSpec& spec, Operation operation,
-                                                  const RequestOptions& options_, Deadline deadline) {
-  if (!supports(spec, operation)) {
-    return fail(ErrorKind::kInvalidArgument,
-                fmt::format("{} is not an algorithm to {} with", spec.name, operation_name(operation)));
-  }
-  HSMUX_TRY(std::shared_ptr<const Key> key, index.find(name, deadline));
-  HSMUX_CHECK(check_kind(*key, spec));
-  if (!permitted(key->info.purposes, operation)) {
+Result<SlotSet> Engine::Core::usable_slots(const Key& key, KeyName name, const AlgorithmSpec& spec, Operation operation,
+                                           std::string_view only_slot) const {
+  HSMUX_CHECK(check_kind(key, spec));
+  if (!permitted(key.info.purposes, operation)) {
     return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) does not permit to {}: its attributes were set "
                                                      "when it was made",
-                                                     key->info.label, key->info.id, operation_name(operation)));
+                                                     key.info.label, key.info.id, operation_name(operation)));
   }
-  SlotSet slots = key->slots;
+  if (only_slot.empty()) return key.slots;
+  HSMUX_TRY(const std::size_t only, group.find(only_slot));
+  if ((key.slots & slot_bit(only)) != 0) return slot_bit(only);
+  return fail(ErrorKind::kKeyNotFound, fmt::format("slot {} does not hold key '{}'; it is in {}", only_slot, name,
+                                                   fmt::join(key.info.slots, ", ")));
+}
+
+Status Engine::Core::begin(Work& work, KeyName name, Algorithm algorithm, Operation operation,
+                           const RequestOptions& options_) {
+  work.spec = &spec_of(algorithm);
+  work.operation = operation;
+  work.deadline = deadline_of(options_);
+  HSMUX_CHECK(check_operation(*work.spec, operation));
+  HSMUX_TRY(work.key, index.find(name, work.deadline));
+  HSMUX_TRY(work.eligible, usable_slots(*work.key, name, *work.spec, operation, options_.slot));
+  return {};
+}
+
+Status Engine::Core::prepare(Work& work, ByteView data, ByteView aad, ByteView bound_to, bool prehashed) const {
+  switch (work.operation) {
+  case Operation::kSign: return prepare_sign(work, data, prehashed);
+  case Operation::kDecrypt: return prepare_decrypt(work, data, aad, bound_to);
+  case Operation::kEncrypt: HSMUX_CHECK(prepare_encrypt(work, data, aad)); return count_encryption(*work.key);
+  }
+  return fail(ErrorKind::kInternal, "no such operation");
+}
+
+Status Engine::Core::count_encryption(const Key& key) const {
+  switch (key.gcm_usage->use()) {
+  case GcmUsage::Verdict::kFine: return {};
+  case GcmUsage::Verdict::kWarn:
+    log(LogLevel::kWarning, fmt::format("key id {}: 2^31 AES-GCM encryptions in this process; from 2^32 on they "
+                                        "are refused (NIST SP 800-38D, 8.3): rotate the key",
+                                        key.info.id));
+    return {};
+  case GcmUsage::Verdict::kExhausted: break;
+  }
+  return fail(ErrorKind::kKeyUnusable, fmt::format("key id {} has made 2^32 AES-GCM encryptions in this process, the "
+                                                   "limit for random IVs (NIST SP 800-38D, 8.3): rotate the key",
+                                                   key.info.id));
+}
+
+Result<Bytes> Engine::Core::encrypt_on_host(const EncryptRequest& request) {
+  const AlgorithmSpec& spec = spec_of(request.algorithm);
+  HSMUX_TRY(const Bytes spki, public_half(request.key, &spec, request.options));
+  HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
+  HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), facts.bits / 8 - 66));
+  return rsa_oaep_sha256_encrypt(spki, request.plaintext);
+}
+
+Status Engine::Core::verify(const VerifyRequest& request) {
+  const AlgorithmSpec& spec = spec_of(request.algorithm);
+  if (!spec.signs) {
+    return fail(ErrorKind::kInvalidArgument, fmt::format("{} makes no signatures to verify", spec.name));
+  }
+  HSMUX_TRY(const Bytes spki, public_half(request.key, &spec, request.options));
+  Work work;
+  work.spec = &spec;
+  HSMUX_CHECK(prepare_digest(work, request.message, request.prehashed));
+  return verify_signature(spec, spki, request.message, ByteView(work.digest).first(work.digest_bytes),
+                          request.signature);
+}
+
+Status Engine::Core::random(std::span<std::uint8_t> out, const RequestOptions& options_) {
+  SlotSet slots = group.router.all();
   if (!options_.slot.empty()) {
     HSMUX_TRY(const std::size_t only, group.find(options_.slot));
-    slots &= slot_bit(only);
-    if (slots == 0) {
-      return fail(ErrorKind::kKeyNotFound, fmt::format("slot {} does not hold key '{}'; it is in {}", options_.slot,
-                                                       name, fmt::join(key->info.slots, ", ")));
-    }
+    slots = slot_bit(only);
   }
-  return Target{std::move(key), slots};
+  return runner.run_plain(slots, deadline_of(options_), [&](Session& session) { return session.random(out); });
+}
+
+Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
+  Result<KeyInfo> info = management.generate(request, generation_deadline(request.options));
+  if (info && info->software_key) {
+    log(LogLevel::kWarning,
+        fmt::format("key '{}' (id {}) was made in software and imported: for development only", info->label, info->id));
+  }
+  return info;
+}
+
+Result<KeyInfo> Engine::Core::find_key(KeyName name, const RequestOptions& options_) {
+  HSMUX_TRY(const std::shared_ptr<const Key> key, index.find(name, deadline_of(options_)));
+  return key->info;
 }
 
 Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_) {
@@ -217,11 +317,19 @@ bool Engine::Core::close(Deadline deadline) {
   if (fork_generation != hsmux::fork_generation()) return false;
   closed = true;
   group.router.close();
-  bool clean = true;
-  {
+  workers.expire_waiting(Workers::Lane::kErrands);
+  const auto all_ended = [this](Deadline until) {
     std::unique_lock lock(close_mutex);
-    clean = idle.wait_until(lock, deadline.at(), [this] { return active == 0; });
+    return idle.wait_until(lock, until.at(), [this] { return active == 0; });
+  };
+  bool clean = all_ended(deadline);
+  if (!clean) {
+    // What was submitted ends all the same, and its completions run.
+    constexpr Duration kCompletions = std::chrono::seconds(1);
+    workers.give_up();
+    (void)all_ended(Deadline::after(kCompletions));
   }
+  if (!workers.stop(clean ? deadline : Deadline(MonotonicClock::now()))) clean = false;
   for (const auto& slot : group.slots) {
     if (!slot->close(deadline)) clean = false;
   }

@@ -9,13 +9,15 @@
 #include "engine/key_index.h"
 #include "engine/key_management.h"
 #include "engine/request_runner.h"
+#include "engine/workers.h"
 
 namespace hsmux {
 
 struct Engine::Core {
   Core(Config config_, EngineOptions options_)
       : config(std::move(config_)), options(std::move(options_)), index(group), management(group, index, config.keys),
-        runner(group, index, options.events) {}
+        runner(group, index, options.events),
+        workers(threads_max(config), [this](TimePoint now) { return group.router.expire(now); }) {}
 
   Status open();
   Status connect(std::vector<std::shared_ptr<Module>> modules);
@@ -25,15 +27,28 @@ struct Engine::Core {
 
   [[nodiscard]] Deadline deadline_of(const RequestOptions& options_) const;
   [[nodiscard]] Deadline generation_deadline(const RequestOptions& options_) const;
-  // The key, checked to fit algorithm and operation, and the slots that may do it.
-  struct Target {
-    std::shared_ptr<const Key> key;
-    SlotSet slots;
-  };
-  Result<Target> target(KeyName name, const AlgorithmSpec& spec, Operation operation, const RequestOptions& options_,
-                        Deadline deadline);
-  // The key's public half, for what the host does.
+  // The slots that may do this with the key; it is checked to fit algorithm and operation.
+  Result<SlotSet> usable_slots(const Key& key, KeyName name, const AlgorithmSpec& spec, Operation operation,
+                               std::string_view only_slot) const;
+  // Finds the key of a blocking request: key, slots and deadline into `work`.
+  Status begin(Work& work, KeyName name, Algorithm algorithm, Operation operation, const RequestOptions& options_);
+  // The rest of it, of which `work` keeps views.
+  Status prepare(Work& work, ByteView data, ByteView aad, ByteView bound_to, bool prehashed) const;
+  // Counts an encryption with the key (NIST SP 800-38D).
+  Status count_encryption(const Key& key) const;
+
+  // What needs no work of a router's attempts; blocking. As Engine's functions.
+  Result<Bytes> encrypt_on_host(const EncryptRequest& request);
+  Status verify(const VerifyRequest& request);
+  Status random(std::span<std::uint8_t> out, const RequestOptions& options_);
+  Result<KeyInfo> generate(const GenerateRequest& request);
+  Result<KeyInfo> find_key(KeyName name, const RequestOptions& options_);
   Result<Bytes> public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_);
+
+  // A submitted request is to be taken, or so many: until job_ended() for each. Errors: kOverloaded.
+  Status take_jobs(std::uint32_t count);
+  void job_ended();
+  static std::array<std::uint32_t, Workers::kLanes> threads_max(const Config& config);
   void log(LogLevel level, const std::string& text) const {
     if (options.log) options.log(level, text);
   }
@@ -51,6 +66,7 @@ struct Engine::Core {
     Core& core_;
     bool counted_ = false;
   };
+  void count_out(std::uint32_t count);
 
   const Config config;
   const EngineOptions options;
@@ -58,9 +74,11 @@ struct Engine::Core {
   KeyIndex index;
   KeyManagement management;
   RequestRunner runner;
+  Workers workers;
   const unsigned long fork_generation = hsmux::fork_generation();
 
-  std::atomic<std::uint32_t> active{0};
+  std::atomic<std::uint32_t> active{0};    // calls and submitted requests
+  std::atomic<std::uint32_t> submitted{0}; // of which submitted
   std::atomic<bool> closed{false};
   std::mutex close_mutex; // guards only the wait of close()
   std::condition_variable idle;

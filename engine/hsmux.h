@@ -66,6 +66,7 @@ typedef enum hsmux_status {
   HSMUX_INTERNAL = 17,
   HSMUX_CONFLICT = 18,
   HSMUX_IO = 19,
+  HSMUX_CANCELLED = 20, /* submitted work, by hsmux_cancel */
   HSMUX_BUFFER_TOO_SMALL = 100
 } hsmux_status;
 

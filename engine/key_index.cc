@@ -87,8 +87,15 @@ std::shared_ptr<GcmUsage> KeyIndex::usage_of(const Bytes& id) {
   return entry->second;
 }
 
+std::shared_ptr<const Key> KeyIndex::known(KeyName name) {
+  const Generation now = generation();
+  decltype(entries_)::const_accessor entry;
+  if (!entries_.find(entry, name) || entry->second.generation != now) return nullptr;
+  return entry->second.key;
+}
+
 Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadline) {
-  const Generation generation{group_.generation(), clears_.load()};
+  const Generation generation = this->generation();
   std::shared_ptr<const Key> before;
   {
     decltype(entries_)::const_accessor entry;
@@ -130,7 +137,7 @@ Result<std::shared_ptr<const Key>> KeyIndex::look_up(KeyName name, const Key* be
     Result<std::shared_ptr<const Key>> found = look_up_once(name, query, before, deadline, silent);
     if (found || found.error().kind != ErrorKind::kUnavailable || silent == 0 || round == kAttemptsMax) return found;
     // The key may be where we could not look: as soon as one of those slots is back, once more.
-    Result<RoutedLease> back = group_.router.lease(silent, deadline);
+    Result<RoutedLease> back = group_.router.lease({.eligible = silent, .deadline = deadline});
     if (!back) {
       const bool told = back.error().kind == ErrorKind::kClosed || silent == group_.router.all();
       if (told) return fail(std::move(back).error());
@@ -183,6 +190,7 @@ Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& fo
   key->object_class = found.object.object_class;
   key->kind = found.object.kind;
   key->slots = found.slots;
+  key->flow = std::hash<std::string_view>{}({reinterpret_cast<const char*>(key->id.data()), key->id.size()});
   if (key->id.empty() || key->id.size() > kKeyIdBytesMax) {
     return fail(unusable(
         *key, fmt::format("hsmux needs a CKA_ID of 1 to {} bytes; set one with the vendor's tool", kKeyIdBytesMax)));

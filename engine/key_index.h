@@ -40,6 +40,7 @@ struct Key {
   bool complete = true;      // false: a slot that is up did not answer, so the next request looks again
   std::optional<Bytes> spki; // public keys only; nullopt when the token has no public key object
   std::shared_ptr<GcmUsage> gcm_usage;
+  FlowId flow = 0; // of requests with it, before what they do with it is mixed in
 };
 
 // Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the
@@ -64,6 +65,8 @@ public:
   // The one key of that name. Errors: kInvalidArgument (name), kKeyNotFound, kKeyAmbiguous (lists the candidates),
   // kKeyUnusable (replicas that differ, no CKA_ID), kUnavailable (it may lie in a slot that is down), or a call's.
   Result<std::shared_ptr<const Key>> find(KeyName name, Deadline deadline);
+  // The same from memory: nullptr where find() would have to look.
+  std::shared_ptr<const Key> known(KeyName name);
   // Everything is looked up anew at its next use.
   void clear() { clears_.fetch_add(1); }
 
@@ -77,6 +80,7 @@ private:
     Generation generation;
     std::shared_ptr<const Key> key;
   };
+  [[nodiscard]] Generation generation() const { return {group_.generation(), clears_.load()}; }
   void remember(const std::string& name, Generation generation, std::shared_ptr<const Key> key);
   // `silent`: the slots that could not be asked.
   Result<std::shared_ptr<const Key>> look_up_once(KeyName name, const KeyQuery& query, const Key* before,

@@ -11,6 +11,9 @@
 namespace hsmux {
 namespace {
 
+// The request's own deadline may be over when what it made is to be removed.
+Deadline undo_deadline() { return Deadline::after(std::chrono::seconds(10)); }
+
 constexpr std::size_t kNewIdBytes = 16; // random: unique without asking any slot
 
 Status check_request(const GenerateRequest& request, const AlgorithmSpec& spec, std::uint32_t bits) {
@@ -93,23 +96,27 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
     }
     failure = result.error();
     // The answer may have been lost after the key was made: it is removed by the id that we chose.
-    (void)destroy_in(slot, key.id, deadline);
+    (void)destroy_in(slot, key.id, undo_deadline());
     if (chosen.needed == chosen.slots.size()) break;
   }
   if (count == chosen.needed) return made;
 
-  std::string remains;
-  for (std::size_t slot = 0; slot < group_.slots.size(); ++slot) {
-    if ((made & slot_bit(slot)) == 0) continue;
-    if (const Status removed = destroy_in(slot, key.id, deadline); !removed) {
-      remains += fmt::format("; id {} REMAINS in slot {} ({})", to_hex(key.id), group_.slots[slot]->name(),
-                             removed.error().text());
-    }
-  }
+  const std::string remains = undo(made, key.id);
   Error error = failure ? *failure : make_error(ErrorKind::kUnavailable, "too few slots are up", Retry::kLater);
   error.message += fmt::format(" (the key was made in {} of the {} slots it needs and removed again{})", count,
                                chosen.needed, remains);
   return fail(std::move(error));
+}
+
+std::string KeyManagement::undo(SlotSet made, ByteView id) {
+  std::string remains;
+  for_each_slot(made, [&](std::size_t slot) {
+    if (const Status removed = destroy_in(slot, id, undo_deadline()); !removed) {
+      remains += fmt::format("; id {} REMAINS in slot {} ({})", to_hex(id), group_.slots[slot]->name(),
+                             removed.error().text());
+    }
+  });
+  return remains;
 }
 
 Result<KeyInfo> KeyManagement::generate(const GenerateRequest& request, Deadline deadline) {
@@ -136,7 +143,9 @@ Result<KeyInfo> KeyManagement::generate(const GenerateRequest& request, Deadline
   const Result<std::shared_ptr<const Key>> found = index_.find("id:" + to_hex(id), deadline);
   if (!found) {
     Error error = found.error();
-    error.message = fmt::format("the key was made (id {}) but does not read back: {}", to_hex(id), error.message);
+    error.message = fmt::format("the key was made (id {}) but does not read back, and was removed again{}: {}",
+                                to_hex(id), undo(made, id), error.message);
+    index_.clear();
     return fail(std::move(error));
   }
   KeyInfo info = (*found)->info;

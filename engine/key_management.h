@@ -32,6 +32,8 @@ private:
   };
   Result<Chosen> choose(const GenerateRequest& request) const;
   Result<SlotSet> make_everywhere(const Chosen& chosen, const KeyRequest& key, bool software, Deadline deadline);
+  // Removes what was made, and says where that was not possible.
+  std::string undo(SlotSet made, ByteView id);
   Status destroy_in(std::size_t slot, ByteView id, Deadline deadline);
 
   SlotGroup& group_;

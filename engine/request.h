@@ -2,6 +2,9 @@
 // the blocking call returns.
 #pragma once
 
+#include <functional>
+#include <future>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +26,9 @@ using KeyName = std::string_view;
 struct RequestOptions {
   std::optional<Deadline> deadline;
   std::string_view slot; // only this slot; empty: any slot that holds the key
+  // Of blocking calls: done as if submitted and waited for. Then the deadline holds even while the module does not
+  // return, and an attempt that takes too long goes on in another slot; a wake-up or two more each.
+  bool hard = false;
 };
 
 struct SignRequest {
@@ -70,6 +76,67 @@ struct GenerateRequest {
   RequestOptions options;
 };
 
+struct RandomRequest {   // from a slot's random generator
+  std::size_t bytes = 0; // at most 65536
+  RequestOptions options;
+};
+
+struct FindKeyRequest {
+  KeyName key;
+  RequestOptions options;
+};
+
+struct PublicKeyRequest { // DER SubjectPublicKeyInfo
+  KeyName key;
+  RequestOptions options;
+};
+
+struct ListKeysRequest {
+  std::string_view name; // empty: all
+  RequestOptions options;
+};
+
+struct DeleteKeyRequest {
+  KeyName key;
+  RequestOptions options;
+};
+
+// What becomes of submitted work: called exactly once, on a thread of the engine, with no lock held; never inside
+// submit(). It should return soon. It may submit and cancel, and must neither call anything that blocks nor close.
+template <class T> using Completion = std::move_only_function<void(Result<T>)>;
+// Of a batch: called once for each request of it with its place, on any thread, several at once.
+using BatchCompletion = std::function<void(std::size_t, Result<Bytes>)>;
+
+class Cancellable {
+public:
+  virtual bool cancel() = 0;
+
+protected:
+  virtual ~Cancellable() = default;
+};
+
+// A submitted request, as its submitter sees it. Copied freely; may be dropped at any time. Not to be used once the
+// engine is gone.
+class Job {
+public:
+  Job() = default;
+  explicit Job(std::weak_ptr<Cancellable> request) : request_(std::move(request)) {}
+  // True: it had not started and never will; its completion gets kCancelled. False: it has started, or ended.
+  [[nodiscard]] bool cancel() const {
+    const std::shared_ptr<Cancellable> request = request_.lock();
+    return request != nullptr && request->cancel();
+  }
+
+private:
+  std::weak_ptr<Cancellable> request_;
+};
+
+// The same with a future, which becomes ready with the error at once where submit() refuses.
+template <class T> struct Submitted {
+  Job job;
+  std::future<Result<T>> result;
+};
+
 struct KeyInfo {
   std::string id; // hex of CKA_ID
   std::string label;
@@ -79,6 +146,13 @@ struct KeyInfo {
   bool sensitive = false, extractable = false;
   std::vector<std::string> slots; // names of the slots that hold a replica
   bool software_key = false;      // made on the host by this call
+};
+
+// What submitted work is doing, for people.
+struct WorkStats {
+  std::uint32_t submitted = 0;                          // submitted and not ended
+  std::size_t waiting = 0;                              // requests, blocking ones too, that wait for a session
+  std::uint32_t threads = 0, idle = 0, quarantined = 0; // of the engine; quarantined: the module does not let them go
 };
 
 struct AlgorithmOnSlot {
@@ -95,6 +169,8 @@ struct SlotReport {
   double weight = 1.0;
   std::uint32_t sessions_configured_max = 0;
   std::uint32_t in_flight = 0, concurrency = 0; // requests at the slot now, and at most (engine/concurrency.h)
+  std::uint64_t overdue = 0;                    // requests given up on because the module did not return in time
+  bool suspect = false;                         // too many of them in a row: other slots are preferred
   std::vector<MechanismOffer> mechanisms;
   std::vector<AlgorithmOnSlot> algorithms; // those that were probed
 };

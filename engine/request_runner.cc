@@ -6,6 +6,25 @@ namespace hsmux {
 
 static_assert(kAlgorithmCount < kOtherWork);
 
+namespace {
+
+Call call_of(Operation operation) {
+  switch (operation) {
+  case Operation::kSign: return Call::kSign;
+  case Operation::kDecrypt: return Call::kDecrypt;
+  case Operation::kEncrypt: return Call::kEncrypt;
+  }
+  return Call::kNone;
+}
+
+// Another slot where one is up; a slot that is down is no reason to leave a working one.
+SlotSet elsewhere(const SlotGroup& group, SlotSet eligible, SlotSet avoid) {
+  const SlotSet others = avoid == 0 ? 0 : eligible & ~avoid & group.ready();
+  return others != 0 ? others : eligible;
+}
+
+} // namespace
+
 void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status,
                          Duration duration) const {
   if (!events_) return;
@@ -13,37 +32,43 @@ void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, Cal
            .slot = group_.slots[slot]->name(),
            .call = call_name(status.call),
            .rv = status.rv,
-           .algorithm = work.spec.name,
+           .algorithm = work.spec->name,
            .duration = duration});
 }
 
-Result<RoutedLease> RequestRunner::lease(SlotSet eligible, SlotSet avoid, Deadline deadline, WorkClass work,
-                                         const std::optional<Error>& before) {
-  // Another slot where one is up; a slot that is down is no reason to leave a working one.
-  const SlotSet others = eligible & ~avoid & group_.ready();
-  Result<RoutedLease> routed = group_.router.lease(others != 0 ? others : eligible, deadline, work);
-  if (!routed && before && routed.error().kind == ErrorKind::kTimeout) {
-    routed.error().message += fmt::format("; the attempt before failed: {}", before->text());
-  }
-  return routed;
+Router::Demand RequestRunner::demand(const Work& work, const Progress& progress, bool bounded) const {
+  return {.eligible = elsewhere(group_, progress.eligible, progress.avoid),
+          .deadline = work.deadline,
+          .work = work.work_class(),
+          .flow = work.flow(),
+          .wait = Router::Wait::kUntilBack,
+          .bounded = bounded};
 }
 
-RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& routed, bool copies,
-                                               const OneAttempt& attempt) {
+Error RequestRunner::explained(Error error, const Progress& progress) {
+  if (progress.last && error.kind == ErrorKind::kTimeout) {
+    error.message += fmt::format("; the attempt before failed: {}", progress.last->text());
+  }
+  return error;
+}
+
+RequestRunner::Outcome RequestRunner::attempt(const Work& work, RoutedLease& routed, bool copies,
+                                              std::span<std::uint8_t> out) {
   Slot& slot = *group_.slots[routed.slot];
   SlotRecipes& recipes = group_.recipes[routed.slot];
-  Result<const RecipeChoice*> choice = recipes.get(work.spec, slot, routed.lease);
+  Result<const RecipeChoice*> choice = recipes.get(*work.spec, slot, routed.lease);
   if (!choice) return {fail(std::move(choice).error())};
   if ((*choice)->recipe == nullptr) {
     return {fail(ErrorKind::kUnsupported, (*choice)->reason), Blame::kSlotHasNoRecipe};
   }
-  const Result<KeyHandle> handle = slot.key_handle(routed.lease, work.key.object_class, work.key.id, copies);
+  const Result<KeyHandle> handle = slot.key_handle(routed.lease, work.key->object_class, work.key->id, copies);
   if (!handle) {
     const bool absent = handle.error().kind == ErrorKind::kKeyNotFound && handle.error().rv == 0;
     return {fail(handle.error()), absent ? Blame::kSlotHasNoKey : Blame::kAttempt};
   }
   const TimePoint start = events_ ? MonotonicClock::now() : TimePoint{};
-  Result<std::size_t> result = attempt(*(*choice)->recipe, recipes.quirks(), *routed.lease, handle->handle);
+  Result<std::size_t> result =
+      carry_out(work, *(*choice)->recipe, recipes.quirks(), *routed.lease, handle->handle, out);
   if (events_) {
     emit(EventKind::kOperation, routed.slot, work, result ? CallStatus{} : result.error().status(),
          MonotonicClock::now() - start);
@@ -51,67 +76,91 @@ RequestRunner::Outcome RequestRunner::try_once(const Work& work, RoutedLease& ro
   return {std::move(result), Blame::kAttempt, handle->is_copy};
 }
 
-Result<std::size_t> RequestRunner::run(const Work& work, const OneAttempt& attempt) {
-  SlotSet eligible = work.eligible;
-  SlotSet avoid = 0;
-  const auto work_class = static_cast<WorkClass>(work.spec.algorithm);
-  bool copies = true;
-  Attempts attempts;
-  std::optional<Error> last;
-  while (true) {
-    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, work.deadline, work_class, last));
-    const std::size_t slot = routed.slot;
-    Outcome outcome = try_once(work, routed, copies, attempt);
-    const CallStatus status = outcome.result ? CallStatus{} : outcome.result.error().status();
-    group_.router.finish(std::move(routed), status, outcome.result.has_value());
-    if (outcome.result) return outcome.result;
+void RequestRunner::drop(RoutedLease routed, const Outcome& outcome) {
+  const CallStatus status = outcome.result ? CallStatus{} : outcome.result.error().status();
+  group_.router.finish(std::move(routed), status, outcome.result.has_value());
+}
 
-    Error error = std::move(outcome.result).error();
-    if (error.kind == ErrorKind::kDecryptFailed) return fail(decrypt_failed()); // alike, whatever the module said
-    if (error.slot.empty()) error.slot = group_.slots[slot]->name();
-    if (outcome.blame != Blame::kAttempt) {
-      if (outcome.blame == Blame::kSlotHasNoKey) index_.clear(); // deleted by somebody else: looked up anew
-      eligible &= ~slot_bit(slot);
-      if (eligible == 0) return fail(std::move(error));
-      continue;
-    }
-    ++attempts.made;
-    attempts.by_copy = outcome.by_copy;
-    switch (next_step(error, attempts, true, work.deadline, MonotonicClock::now())) {
-    case Step::kGiveUp:
-      if (attempts.made > 1) error.message += fmt::format(" (attempt {})", attempts.made);
-      return fail(std::move(error));
-    case Step::kFindAgain:
-      group_.slots[slot]->forget_key(work.key.object_class, work.key.id);
-      attempts.found_again = true;
-      avoid = 0;
-      break;
-    case Step::kWithKey:
-      group_.slots[slot]->forget_key(work.key.object_class, work.key.id);
-      copies = false;
-      avoid = 0;
-      break;
-    case Step::kElsewhere: avoid = slot_bit(slot); break;
-    }
-    emit(EventKind::kRetry, slot, work, status, {});
-    last = std::move(error);
+std::optional<Result<std::size_t>> RequestRunner::conclude(const Work& work, Progress& progress, RoutedLease routed,
+                                                           Outcome outcome) {
+  const std::size_t slot = routed.slot;
+  drop(std::move(routed), outcome);
+  if (outcome.result) return std::move(outcome.result);
+
+  Error error = std::move(outcome.result).error();
+  if (error.kind == ErrorKind::kDecryptFailed) return fail(decrypt_failed()); // alike, whatever the module said
+  if (error.slot.empty()) error.slot = group_.slots[slot]->name();
+  if (outcome.blame != Blame::kAttempt) {
+    if (outcome.blame == Blame::kSlotHasNoKey) index_.clear(); // deleted by somebody else: looked up anew
+    progress.eligible &= ~slot_bit(slot);
+    if (progress.eligible == 0) return fail(std::move(error));
+    return std::nullopt;
+  }
+  Attempts& attempts = progress.attempts;
+  ++attempts.made;
+  attempts.by_copy = outcome.by_copy;
+  switch (next_step(error, attempts, true, work.deadline, MonotonicClock::now())) {
+  case Step::kGiveUp:
+    if (attempts.made > 1) error.message += fmt::format(" (attempt {})", attempts.made);
+    return fail(std::move(error));
+  case Step::kFindAgain:
+    group_.slots[slot]->forget_key(work.key->object_class, work.key->id);
+    attempts.found_again = true;
+    progress.avoid = 0;
+    break;
+  case Step::kWithKey:
+    group_.slots[slot]->forget_key(work.key->object_class, work.key->id);
+    progress.copies = false;
+    progress.avoid = 0;
+    break;
+  case Step::kElsewhere: progress.avoid = slot_bit(slot); break;
+  }
+  emit(EventKind::kRetry, slot, work, error.status(), {});
+  progress.last = std::move(error);
+  return std::nullopt;
+}
+
+Result<std::size_t> RequestRunner::run(const Work& work, std::span<std::uint8_t> out) {
+  Progress progress = begin(work);
+  while (true) {
+    Result<RoutedLease> routed = group_.router.lease(demand(work, progress, false));
+    if (!routed) return fail(explained(std::move(routed).error(), progress));
+    Outcome outcome = attempt(work, *routed, progress.copies, out);
+    if (auto result = conclude(work, progress, std::move(*routed), std::move(outcome))) return std::move(*result);
   }
 }
 
+Error RequestRunner::overdue(const Work& work, std::size_t slot, Duration after) const {
+  const Slot& where = *group_.slots[slot];
+  Error error = make_error(ErrorKind::kTimeout,
+                           fmt::format("the module {} has not returned from {} for {} ms", where.module().path(),
+                                       call_name(call_of(work.operation)),
+                                       std::chrono::duration_cast<std::chrono::milliseconds>(after).count()),
+                           Retry::kElsewhere);
+  error.call = call_of(work.operation);
+  error.slot = where.name();
+  return error;
+}
+
+void RequestRunner::tell_overdue(const Work& work, std::size_t slot, Duration after) const {
+  emit(EventKind::kOverdue, slot, work, {call_of(work.operation), 0}, after);
+}
+
 Status RequestRunner::run_plain(SlotSet eligible, Deadline deadline, const std::function<Status(Session&)>& attempt) {
-  SlotSet avoid = 0;
-  Attempts attempts;
-  std::optional<Error> last;
+  Progress progress{.eligible = eligible, .attempts = {}, .last = {}};
   while (true) {
-    HSMUX_TRY(RoutedLease routed, lease(eligible, avoid, deadline, kOtherWork, last));
-    const std::size_t slot = routed.slot;
-    Status result = attempt(*routed.lease);
-    group_.router.finish(std::move(routed), result ? CallStatus{} : result.error().status(), false);
+    Result<RoutedLease> routed =
+        group_.router.lease({.eligible = elsewhere(group_, progress.eligible, progress.avoid), .deadline = deadline});
+    if (!routed) return fail(explained(std::move(routed).error(), progress));
+    const std::size_t slot = routed->slot;
+    Status result = attempt(*routed->lease);
+    group_.router.finish(std::move(*routed), result ? CallStatus{} : result.error().status(), false);
     if (result) return {};
-    ++attempts.made;
-    if (next_step(result.error(), attempts, true, deadline, MonotonicClock::now()) != Step::kElsewhere) return result;
-    avoid = slot_bit(slot);
-    last = result.error();
+    ++progress.attempts.made;
+    const Step step = next_step(result.error(), progress.attempts, true, deadline, MonotonicClock::now());
+    if (step != Step::kElsewhere) return result;
+    progress.avoid = slot_bit(slot);
+    progress.last = result.error();
   }
 }
 

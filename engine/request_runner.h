@@ -1,46 +1,55 @@
-// Carries one request out: attempts over leases until one succeeds, none makes sense any more, or the deadline passes.
-// Thread-safe; works on the caller's thread.
+// Carries requests out: attempts over leases until one succeeds, none makes sense any more, or the deadline passes. The
+// whole on the caller's thread by run(); step by step for submitted work (engine/crypto_job.h). Thread-safe.
 #pragma once
 
 #include <functional>
 
 #include "engine/attempt.h"
-#include "engine/key_index.h"
+#include "engine/work.h"
 #include "metrics/events.h"
 
 namespace hsmux {
-
-struct Work {
-  const Key& key;
-  const AlgorithmSpec& spec;
-  Operation operation;
-  SlotSet eligible; // slots that may do it
-  Deadline deadline;
-};
-
-// What one attempt does with a session: the bytes written.
-using OneAttempt =
-    std::function<Result<std::size_t>(const RecipeSpec&, const Quirks&, Session&, ObjectHandle key_handle)>;
 
 class RequestRunner {
 public:
   RequestRunner(SlotGroup& group, KeyIndex& index, const EventSink& events)
       : group_(group), index_(index), events_(events) {}
 
-  Result<std::size_t> run(const Work& work, const OneAttempt& attempt);
-  // The same without key and recipe.
+  // Into `out`, which has room for work.output_bytes_max; the bytes written.
+  Result<std::size_t> run(const Work& work, std::span<std::uint8_t> out);
+  // Without key and recipe.
   Status run_plain(SlotSet eligible, Deadline deadline, const std::function<Status(Session&)>& attempt);
 
-private:
+  // --- step by step ---
+  // Where a request is in its attempts.
+  struct Progress {
+    SlotSet eligible = 0, avoid = 0;
+    bool copies = true;
+    Attempts attempts;
+    std::optional<Error> last; // why the attempt before failed
+  };
+  static Progress begin(const Work& work) { return {.eligible = work.eligible, .attempts = {}, .last = {}}; }
+  // What the next attempt is to ask the router for.
+  [[nodiscard]] Router::Demand demand(const Work& work, const Progress& progress, bool bounded) const;
   enum class Blame : std::uint8_t { kAttempt, kSlotHasNoRecipe, kSlotHasNoKey };
   struct Outcome {
     Result<std::size_t> result;
     Blame blame = Blame::kAttempt;
     bool by_copy = false; // worked on a session copy of the key
   };
-  Outcome try_once(const Work& work, RoutedLease& routed, bool copies, const OneAttempt& attempt);
-  Result<RoutedLease> lease(SlotSet eligible, SlotSet avoid, Deadline deadline, WorkClass work,
-                            const std::optional<Error>& before);
+  Outcome attempt(const Work& work, RoutedLease& routed, bool copies, std::span<std::uint8_t> out);
+  // Gives the lease back and says how the request ends; nullopt: by another attempt.
+  std::optional<Result<std::size_t>> conclude(const Work& work, Progress& progress, RoutedLease routed,
+                                              Outcome outcome);
+  // Gives the lease of an attempt back for which nobody waits any more.
+  void drop(RoutedLease routed, const Outcome& outcome);
+  // An error of the router, with what the attempt before it said.
+  static Error explained(Error error, const Progress& progress);
+  // The module has not returned from an attempt in time.
+  [[nodiscard]] Error overdue(const Work& work, std::size_t slot, Duration after) const;
+  void tell_overdue(const Work& work, std::size_t slot, Duration after) const;
+
+private:
   void emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status, Duration duration) const;
 
   SlotGroup& group_;

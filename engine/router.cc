@@ -22,31 +22,36 @@ constexpr int kCostBits = 48;
 constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCostBits;
 constexpr Duration::rep kCostMax = 60'000'000'000; // so that the sum of 4096 of them fits
 constexpr std::uint32_t count_of(std::uint64_t in_flight) { return static_cast<std::uint32_t>(in_flight >> kCostBits); }
-constexpr Duration cost_of(std::uint64_t in_flight) {
+constexpr Duration backlog_of(std::uint64_t in_flight) {
   return Duration(static_cast<Duration::rep>(in_flight & (kOneRequest - 1)));
 }
 
 } // namespace
 
-// One who waits. On the stack of its thread.
-struct Router::Waiter {
-  SlotSet eligible;
-  WorkClass work;
-  TimePoint since;
-  Waiter *older = nullptr, *newer = nullptr;
-  std::optional<RoutedLease> granted{};
+// One whose thread waits for it.
+struct Router::ThreadWaiter : Waiter {
   Parker parker{};
 };
 
-// Those to be woken once the mutex is free.
+// Those to be told once the mutex is free.
 struct Router::Wakes {
   std::array<const Parker::Word*, 16> words;
   std::size_t count = 0;
+  AsyncWaiter *first = nullptr, *last = nullptr;
 
   [[nodiscard]] bool full() const { return count == words.size(); }
   void add(const Parker::Word* word) { words.at(count++) = word; }
+  void add(AsyncWaiter& waiter) {
+    waiter.next_ = nullptr;
+    (first == nullptr ? first : last->next_) = &waiter;
+    last = &waiter;
+  }
   void wake() {
     for (; count > 0; --count) Parker::wake(words.at(count - 1));
+    while (first != nullptr) { // which may be gone once it is told
+      AsyncWaiter& waiter = *std::exchange(first, first->next_);
+      waiter.served();
+    }
   }
 };
 
@@ -63,7 +68,7 @@ SlotLoad Router::load(std::size_t slot, WorkClass work, TimePoint now) const {
   const Traffic& traffic = *traffic_[slot];
   const std::uint64_t in_flight = traffic.in_flight.load(std::memory_order_relaxed);
   const ServiceTime& time = traffic.service_times.at(work);
-  return {.backlog = cost_of(in_flight),
+  return {.backlog = backlog_of(in_flight),
           .service_time = time.estimate(),
           .parallelism = traffic.parallelism.estimate(),
           .weight = slots_[slot]->options().weight,
@@ -79,37 +84,108 @@ std::optional<RoutedLease> Router::try_slot(std::size_t slot, WorkClass work, Ti
   // At least 1 ns: while nothing is measured yet, the number in flight decides.
   const Duration::rep cost = std::clamp<Duration::rep>(traffic.service_times.at(work).estimate().count(), 1, kCostMax);
   const std::uint64_t before = traffic.in_flight.fetch_add(kOneRequest + static_cast<std::uint64_t>(cost));
-  return RoutedLease{slot, std::move(*lease), now, work, cost, cost_of(before) + Duration(cost)};
+  return RoutedLease{slot, std::move(*lease), now, work, cost, backlog_of(before) + Duration(cost)};
 }
 
-std::optional<RoutedLease> Router::try_now(SlotSet eligible, WorkClass work, TimePoint now) {
-  if (std::has_single_bit(eligible)) return try_slot(static_cast<std::size_t>(std::countr_zero(eligible)), work, now);
-  while (eligible != 0) {
-    const Candidates candidates = two_of(eligible, random_bits());
+std::optional<RoutedLease> Router::try_any(SlotSet slots, WorkClass work, TimePoint now) {
+  if (std::has_single_bit(slots)) return try_slot(static_cast<std::size_t>(std::countr_zero(slots)), work, now);
+  while (slots != 0) {
+    const Candidates candidates = two_of(slots, random_bits());
     const bool second = load_of(load(candidates.second, work, now)) < load_of(load(candidates.first, work, now));
     const std::size_t slot = second ? candidates.second : candidates.first;
     if (auto lease = try_slot(slot, work, now)) return lease;
-    eligible &= ~slot_bit(slot);
+    slots &= ~slot_bit(slot);
   }
   return std::nullopt;
 }
 
-Result<RoutedLease> Router::lease(SlotSet eligible, Deadline deadline, WorkClass work, Wait wait) {
+std::optional<RoutedLease> Router::try_now(const Demand& demand, TimePoint now) {
+  if ((suspects_.load(std::memory_order_relaxed) & demand.eligible) == 0) [[likely]]
+    return try_any(demand.eligible, demand.work, now);
+  const SlotSet first = preferred(demand.eligible, demand.bounded, now);
+  return try_any(first, demand.work, now);
+}
+
+// Of slots some of which are suspect: those that are not, unless none of them is ready; or one whose turn it is to be
+// tried.
+SlotSet Router::preferred(SlotSet eligible, bool bounded, TimePoint now) {
+  const SlotSet suspects = suspects_.load(std::memory_order_relaxed) & eligible;
+  SlotSet well = 0, lapsed = 0, to_probe = 0;
+  for_each_slot(eligible, [&](std::size_t slot) {
+    if (!slots_[slot]->ready()) return;
+    if ((suspects & slot_bit(slot)) == 0) {
+      well |= slot_bit(slot);
+      return;
+    }
+    Traffic& traffic = *traffic_[slot];
+    const Duration::rep at = now.time_since_epoch().count();
+    if (at >= traffic.lapses_at.load(std::memory_order_relaxed)) lapsed |= slot_bit(slot);
+    Duration::rep probe_at = traffic.probe_at.load(std::memory_order_relaxed);
+    if (!bounded || to_probe != 0 || at < probe_at) return;
+    if (traffic.probe_at.compare_exchange_strong(probe_at, at + kProbeInterval.count())) to_probe = slot_bit(slot);
+  });
+  if (to_probe != 0) return to_probe;
+  return well == 0 ? eligible : well | lapsed;
+}
+
+Result<RoutedLease> Router::lease(const Demand& demand) {
   const TimePoint now = MonotonicClock::now();
-  if (closed_.load(std::memory_order_relaxed)) return fail(ErrorKind::kClosed, "the engine is closed");
-  if (eligible == 0) return fail(ErrorKind::kInternal, "a request without any eligible slot reached the router");
-  if (deadline.passed(now)) {
-    return fail(ErrorKind::kTimeout, "the deadline had passed before the request could start", Retry::kLater);
+  if (auto error = refusal(demand, now)) return fail(std::move(*error));
+  if (!must_queue(demand.eligible, now)) {
+    if (auto lease = try_now(demand, now)) return std::move(*lease);
   }
-  if (!must_queue(eligible, now)) {
-    if (auto lease = try_now(eligible, work, now)) return std::move(*lease);
+  if (auto error = hopeless(demand.eligible, demand.wait)) return fail(std::move(*error));
+  ThreadWaiter self;
+  self.thread = &self;
+  if (auto error = enqueue(self, demand, now)) return fail(std::move(*error));
+
+  // Woken when granted, when the engine closes, and when a slot is lost.
+  bool in_time = true;
+  std::unique_lock lock(mutex_);
+  while (!self.granted && !closed_ && in_time && !hopeless(demand.eligible, demand.wait)) {
+    lock.unlock();
+    in_time = self.parker.wait_until(demand.deadline.at());
+    lock.lock();
   }
-  if (auto error = hopeless(eligible, wait)) return fail(std::move(*error));
-  return queue(eligible, deadline, work, wait, now);
+  if (self.granted) return std::move(*self.granted); // serve() took us off the queue
+  take_off(self);
+  lock.unlock();
+  if (closed_) return fail(ErrorKind::kClosed, "the engine was closed while the request waited");
+  if (auto error = hopeless(demand.eligible, demand.wait)) return fail(std::move(*error));
+  return fail(timed_out(demand.eligible));
+}
+
+Result<std::optional<RoutedLease>> Router::lease_or_wait(const Demand& demand, AsyncWaiter& waiter) {
+  const TimePoint now = MonotonicClock::now();
+  if (auto error = refusal(demand, now)) return fail(std::move(*error));
+  if (!must_queue(demand.eligible, now)) {
+    if (auto lease = try_now(demand, now)) return lease;
+  }
+  if (auto error = hopeless(demand.eligible, demand.wait)) return fail(std::move(*error));
+  if (auto error = enqueue(waiter, demand, now)) return fail(std::move(*error));
+  // What became hopeless just before it was in the queue, nobody tells it.
+  if (auto error = hopeless(demand.eligible, demand.wait); error && withdraw(waiter)) return fail(std::move(*error));
+  return std::optional<RoutedLease>();
+}
+
+std::optional<Error> Router::refusal(const Demand& demand, TimePoint now) const {
+  if (closed_.load(std::memory_order_relaxed)) return make_error(ErrorKind::kClosed, "the engine is closed");
+  if (demand.eligible == 0) {
+    return make_error(ErrorKind::kInternal, "a request without any eligible slot reached the router");
+  }
+  if (!demand.deadline.passed(now)) return std::nullopt;
+  return make_error(ErrorKind::kTimeout, "the deadline had passed before the request could start", Retry::kLater);
+}
+
+void Router::take_back(Traffic& traffic, const RoutedLease& lease) {
+  traffic.in_flight.fetch_sub(kOneRequest + static_cast<std::uint64_t>(lease.cost));
 }
 
 void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
-  Traffic& traffic = *traffic_[lease.slot];
+  const std::size_t slot = lease.slot;
+  if (lease.written_off) [[unlikely]]
+    return slots_[slot]->finish(std::move(lease.lease), status);
+  Traffic& traffic = *traffic_[slot];
   const TimePoint now = MonotonicClock::now();
   if (sample) {
     traffic.service_times.at(lease.work).add(now - lease.since, now);
@@ -117,11 +193,34 @@ void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
   }
   traffic.completed.fetch_add(1, std::memory_order_relaxed);
   // Before the session is back: who is served next must find the room.
-  traffic.in_flight.fetch_sub(kOneRequest + static_cast<std::uint64_t>(lease.cost));
-  slots_[lease.slot]->finish(std::move(lease.lease), status);
+  take_back(traffic, lease);
+  slots_[slot]->finish(std::move(lease.lease), status);
+  if (traffic.overdue_in_a_row.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    cleared(slot);
   const Duration::rep ends = traffic.window_ends.load(std::memory_order_relaxed);
   if (now.time_since_epoch().count() >= ends) [[unlikely]]
-    end_window(lease.slot, now);
+    end_window(slot, now);
+}
+
+void Router::write_off(RoutedLease& lease) {
+  Traffic& traffic = *traffic_[lease.slot];
+  lease.written_off = true;
+  traffic.overdue.fetch_add(1, std::memory_order_relaxed);
+  if (traffic.overdue_in_a_row.fetch_add(1) + 1 >= kOverdueToSuspect) {
+    const Duration now = MonotonicClock::now().time_since_epoch();
+    traffic.lapses_at = (now + kSuspicionLapses).count();
+    if ((suspects_.fetch_or(slot_bit(lease.slot)) & slot_bit(lease.slot)) == 0) {
+      traffic.probe_at = (now + kProbeInterval).count();
+    }
+  }
+  take_back(traffic, lease);
+  slots_[lease.slot]->write_off(lease.lease);
+}
+
+// The module has returned in time.
+void Router::cleared(std::size_t slot) {
+  traffic_[slot]->overdue_in_a_row = 0;
+  if ((suspects_.fetch_and(~slot_bit(slot)) & slot_bit(slot)) != 0) capacity_freed(slot);
 }
 
 void Router::end_window(std::size_t slot, TimePoint now) {
@@ -152,66 +251,85 @@ void Router::end_window(std::size_t slot, TimePoint now) {
 
 // --- waiting ---
 
-void Router::enqueue(Waiter& waiter) {
-  waiter.older = newest_;
-  (newest_ == nullptr ? oldest_ : newest_->newer) = &waiter;
-  newest_ = &waiter;
-  waiting_.fetch_add(1);
+// About how long this work takes on one of the slots.
+Duration Router::cost_of(SlotSet eligible, WorkClass work) const {
+  Duration cost{};
+  for_each_slot(eligible, [&](std::size_t slot) {
+    const Duration here = traffic_[slot]->service_times.at(work).estimate();
+    if (cost == Duration{} || (here > Duration{} && here < cost)) cost = here;
+  });
+  return std::clamp(cost, Duration(1000), Duration(kCostMax));
+}
+
+// Enters the queue and serves it: from here on a freed session sees the waiter, and one freed just before is found now.
+std::optional<Error> Router::enqueue(Waiter& waiter, const Demand& demand, TimePoint now) {
+  waiter.eligible = demand.eligible;
+  waiter.flow = demand.flow;
+  waiter.cost = cost_of(demand.eligible, demand.work);
+  waiter.since = now;
+  waiter.work = demand.work;
+  waiter.deadline = demand.deadline;
+  waiter.wait = demand.wait;
+  waiter.bounded = demand.bounded;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return make_error(ErrorKind::kClosed, "the engine is closed");
+    if (queue_.size() >= kWaitersMax) {
+      return make_error(ErrorKind::kOverloaded, fmt::format("{} requests wait already", kWaitersMax), Retry::kLater);
+    }
+    // Half of what is waiting of the same flow: refused is only what is in vain for sure.
+    double at_once = 0;
+    for_each_slot(demand.eligible, [&](std::size_t slot) { at_once += traffic_[slot]->parallelism.estimate(); });
+    const double left = static_cast<double>(demand.deadline.left(now).count());
+    const double before = static_cast<double>(queue_.waiting_cost(demand.flow).count()) / at_once;
+    if (before / 2 > left) {
+      return make_error(ErrorKind::kOverloaded,
+                        fmt::format("what waits already with this key takes about {:.0f} ms, and the deadline is in "
+                                    "{:.0f} ms",
+                                    before / 1e6, left / 1e6),
+                        Retry::kLater);
+    }
+    queue_.push(waiter);
+    waiting_.fetch_add(1);
+    if (waiter.thread == nullptr) first_deadline_ = std::min(first_deadline_, demand.deadline.at());
+  }
+  for_each_slot(demand.eligible, [&](std::size_t slot) { serve_and_wake(slot); });
+  return std::nullopt;
 }
 
 void Router::take_off(Waiter& waiter) {
-  (waiter.older == nullptr ? oldest_ : waiter.older->newer) = waiter.newer;
-  (waiter.newer == nullptr ? newest_ : waiter.newer->older) = waiter.older;
+  queue_.take_off(waiter);
   waiting_.fetch_sub(1);
 }
 
 bool Router::must_queue(SlotSet eligible, TimePoint now) {
   if (waiting_.load(std::memory_order_relaxed) == 0) return false;
   const std::lock_guard lock(mutex_);
-  for (const Waiter* waiter = oldest_; waiter != nullptr; waiter = waiter->newer) {
-    if ((waiter->eligible & eligible) != 0) return now - waiter->since > kBarging;
-  }
-  return false;
-}
-
-Result<RoutedLease> Router::queue(SlotSet eligible, Deadline deadline, WorkClass work, Wait wait, TimePoint now) {
-  Waiter self{.eligible = eligible, .work = work, .since = now};
-  std::unique_lock lock(mutex_);
-  if (waiting_.load(std::memory_order_relaxed) >= kWaitersMax) {
-    return fail(ErrorKind::kOverloaded, fmt::format("{} requests wait already", kWaitersMax), Retry::kLater);
-  }
-  // From here on a freed session sees us; one freed just before is found by serving the queue now.
-  enqueue(self);
-  lock.unlock();
-  for_each_slot(eligible, [&](std::size_t slot) { serve_and_wake(slot); });
-
-  // Woken when granted, when the engine closes, and when a slot is lost.
-  bool in_time = true;
-  lock.lock();
-  while (!self.granted && !closed_ && in_time && !hopeless(eligible, wait)) {
-    lock.unlock();
-    in_time = self.parker.wait_until(deadline.at());
-    lock.lock();
-  }
-  if (self.granted) return std::move(*self.granted); // serve() took us off the queue
-  take_off(self);
-  lock.unlock();
-  if (closed_) return fail(ErrorKind::kClosed, "the engine was closed while the request waited");
-  if (auto error = hopeless(eligible, wait)) return fail(std::move(*error));
-  return fail(timed_out(eligible));
+  const std::optional<TimePoint> since = queue_.oldest(eligible);
+  return since && now - *since > kBarging;
 }
 
 // With mutex_ held.
 void Router::serve(std::size_t slot, TimePoint now, Wakes& wakes) {
-  for (Waiter* waiter = oldest_; waiter != nullptr && !wakes.full();) {
-    Waiter& next = *std::exchange(waiter, waiter->newer);
-    if ((next.eligible & slot_bit(slot)) == 0) continue;
-    std::optional<RoutedLease> lease = try_slot(slot, next.work, now);
+  while (!wakes.full()) {
+    QueueEntry* next = queue_.next(slot);
+    if (next == nullptr) return;
+    Waiter& waiter = static_cast<Waiter&>(*next);
+    if ((suspects_.load(std::memory_order_relaxed) & slot_bit(slot)) != 0 &&
+        (preferred(waiter.eligible, waiter.bounded, now) & slot_bit(slot)) == 0) {
+      return;
+    }
+    std::optional<RoutedLease> lease = try_slot(slot, waiter.work, now);
     if (!lease) return; // the failed try also tells the pool that one more session is wanted
     traffic_[slot]->handed_over.fetch_add(1, std::memory_order_relaxed);
-    take_off(next);
-    next.granted.emplace(std::move(*lease));
-    wakes.add(next.parker.set()); // it may return from now on
+    queue_.serve(waiter);
+    waiting_.fetch_sub(1);
+    waiter.granted.emplace(std::move(*lease));
+    if (waiter.thread != nullptr) {
+      wakes.add(waiter.thread->parker.set()); // it may return from now on
+    } else {
+      wakes.add(static_cast<AsyncWaiter&>(waiter));
+    }
   }
 }
 
@@ -228,33 +346,86 @@ void Router::serve_and_wake(std::size_t slot) {
   }
 }
 
+// With mutex_ held.
+void Router::refuse_async(Wakes& wakes, AsyncWaiter& waiter, Error error) {
+  take_off(waiter);
+  waiter.refused = std::move(error);
+  wakes.add(waiter);
+}
+
 void Router::capacity_freed(std::size_t slot) {
   if (waiting_.load() == 0 || slot >= slots_.size()) return; // nobody, or still being added
   serve_and_wake(slot);
   if (slots_[slot]->ready()) return;
   // Those who wait for it in vain go.
-  const std::lock_guard lock(mutex_);
-  for (Waiter* waiter = oldest_; waiter != nullptr; waiter = waiter->newer) Parker::wake(waiter->parker.set());
+  Wakes wakes;
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.for_each([&](QueueEntry& entry) {
+      Waiter& waiter = static_cast<Waiter&>(entry);
+      if (waiter.thread != nullptr) return Parker::wake(waiter.thread->parker.set());
+      if (auto error = hopeless(waiter.eligible, waiter.wait)) {
+        refuse_async(wakes, static_cast<AsyncWaiter&>(waiter), std::move(*error));
+      }
+    });
+  }
+  wakes.wake();
 }
 
 void Router::close() {
+  Wakes wakes;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    queue_.for_each([&](QueueEntry& entry) {
+      Waiter& waiter = static_cast<Waiter&>(entry);
+      if (waiter.thread != nullptr) return Parker::wake(waiter.thread->parker.set());
+      refuse_async(wakes, static_cast<AsyncWaiter&>(waiter),
+                   make_error(ErrorKind::kClosed, "the engine was closed while the request waited"));
+    });
+  }
+  wakes.wake();
+}
+
+bool Router::withdraw(AsyncWaiter& waiter) {
   const std::lock_guard lock(mutex_);
-  closed_ = true;
-  for (Waiter* waiter = oldest_; waiter != nullptr; waiter = waiter->newer) Parker::wake(waiter->parker.set());
+  if (!FairQueue::contains(waiter)) return false;
+  take_off(waiter);
+  return true;
+}
+
+TimePoint Router::expire(TimePoint now) {
+  Wakes wakes;
+  TimePoint next = TimePoint::max();
+  {
+    const std::lock_guard lock(mutex_);
+    if (now < first_deadline_) return first_deadline_;
+    queue_.for_each([&](QueueEntry& entry) {
+      Waiter& waiter = static_cast<Waiter&>(entry);
+      if (waiter.thread != nullptr) return;
+      if (!waiter.deadline.passed(now)) {
+        next = std::min(next, waiter.deadline.at());
+        return;
+      }
+      refuse_async(wakes, static_cast<AsyncWaiter&>(waiter), timed_out(waiter.eligible));
+    });
+    first_deadline_ = next;
+  }
+  wakes.wake();
+  return next;
 }
 
 // --- for people ---
 
-std::uint32_t Router::leased() const {
-  std::uint32_t sum = 0;
-  for (const auto& traffic : traffic_) sum += count_of(traffic->in_flight);
-  return sum;
-}
-
 SlotTraffic Router::traffic(std::size_t slot) const {
   const Traffic& traffic = *traffic_[slot];
-  return {.in_flight = count_of(traffic.in_flight), .concurrency = traffic.limit};
+  return {.in_flight = count_of(traffic.in_flight),
+          .concurrency = traffic.limit,
+          .overdue = traffic.overdue,
+          .suspect = (suspects_ & slot_bit(slot)) != 0};
 }
+
+Duration Router::slow(std::size_t slot, WorkClass work) const { return traffic_[slot]->service_times.at(work).slow(); }
 
 // Waiting helps only while some eligible slot is ready, or tries to become so and we wait for that.
 std::optional<Error> Router::hopeless(SlotSet eligible, Wait wait) const {

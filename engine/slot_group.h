@@ -31,7 +31,7 @@ struct SlotGroup {
   template <class Work>
   auto with_session(std::size_t slot, Deadline deadline, Work work, Router::Wait wait = Router::Wait::kUntilBack) {
     using Answer = decltype(work(std::declval<Lease&>()));
-    Result<RoutedLease> routed = router.lease(slot_bit(slot), deadline, kOtherWork, wait);
+    Result<RoutedLease> routed = router.lease({.eligible = slot_bit(slot), .deadline = deadline, .wait = wait});
     if (!routed) return Answer(fail(std::move(routed).error()));
     Answer answer = work(routed->lease);
     router.finish(std::move(*routed), answer ? CallStatus{} : answer.error().status(), false);

@@ -19,6 +19,9 @@ void ServiceTime::add(Duration sample, TimePoint now) {
   const bool start_anew = old == 0 || outdated(now - sample); // as of when the sample began
   const Duration::rep updated = start_anew ? taken : old + (std::min(taken, 4 * old) - old) / 8;
   estimate_.store(std::max<Duration::rep>(updated, 1), std::memory_order_relaxed);
+  const Duration::rep slow = slow_.load(std::memory_order_relaxed);
+  const Duration::rep moved = taken > slow ? slow + slow / 8 + 1 : slow - slow / 800;
+  slow_.store(slow == 0 ? 2 * taken : moved, std::memory_order_relaxed);
   added_at_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
 }
 

@@ -23,6 +23,7 @@ enum class EventKind : std::uint8_t {
   kSlotReady,         // the slot has a new epoch: logged in, anchor session open
   kPinLatched,        // no login is tried any more until an operator acts
   kUnusual,           // the module broke a rule of PKCS#11 that we work around; `call` says where
+  kOverdue,           // the module did not return from `call` in time: nobody waits for it any more
 };
 
 // One event. `slot`, `call` and `algorithm` point to storage that outlives the callback only.

@@ -18,6 +18,9 @@ public:
 
   [[nodiscard]] constexpr TimePoint at() const { return at_; }
   [[nodiscard]] constexpr bool passed(TimePoint now) const { return now >= at_; }
+  [[nodiscard]] constexpr TimePoint later_by(Duration time) const {
+    return at_ > TimePoint::max() - time ? TimePoint::max() : at_ + time;
+  }
   [[nodiscard]] constexpr Duration left(TimePoint now) const { return passed(now) ? Duration::zero() : at_ - now; }
 
 private:

@@ -27,6 +27,7 @@ std::string_view error_kind_name(ErrorKind kind) {
   case ErrorKind::kInternal: return "internal";
   case ErrorKind::kConflict: return "conflict";
   case ErrorKind::kIo: return "io";
+  case ErrorKind::kCancelled: return "cancelled";
   }
   return "internal";
 }

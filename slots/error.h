@@ -30,6 +30,7 @@ enum class ErrorKind : std::uint8_t {
   kInternal = 17,        // a broken promise of hsmux itself
   kConflict = 18,        // it exists already
   kIo = 19,              // a file of the host cannot be read or written
+  kCancelled = 20,       // submitted work that its submitter cancelled before it started
 };
 
 // The kind's name in messages, JSON and metrics, e.g. "key-not-found".

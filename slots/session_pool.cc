@@ -9,6 +9,7 @@ Lease& Lease::operator=(Lease&& other) noexcept {
   std::swap(session_, other.session_);
   std::swap(epoch_, other.epoch_);
   std::swap(cell_, other.cell_);
+  std::swap(written_off_, other.written_off_);
   return *this;
 }
 
@@ -19,10 +20,11 @@ Lease::~Lease() {
 
 SessionPool::SessionPool(std::uint32_t sessions_min, std::uint32_t sessions_max)
     : sessions_min_(std::min(sessions_min, sessions_max)), sessions_max_(std::clamp(sessions_max, 1U, kSessionsMax)),
-      cells_(std::make_unique<Cell[]>(sessions_max_)), links_(std::make_unique<std::atomic<Index>[]>(sessions_max_)),
-      idle_(links_.get()), discarded_(links_.get()), target_max_(sessions_max_) {
-  empty_.reserve(sessions_max_);
-  for (std::uint32_t i = sessions_max_; i > 0; --i) empty_.push_back(static_cast<Index>(i - 1));
+      cells_count_(sessions_max_ + kQuarantinedMax), cells_(std::make_unique<Cell[]>(cells_count_)),
+      links_(std::make_unique<std::atomic<Index>[]>(cells_count_)), idle_(links_.get()), discarded_(links_.get()),
+      target_max_(sessions_max_) {
+  empty_.reserve(cells_count_);
+  for (std::uint32_t i = cells_count_; i > 0; --i) empty_.push_back(static_cast<Index>(i - 1));
 }
 
 std::optional<Lease> SessionPool::try_acquire() {
@@ -56,6 +58,11 @@ void SessionPool::finish(Lease lease, CallStatus status) {
   const Index index = lease.cell_;
   Session& session = *lease.session_;
   lease.pool_ = nullptr;
+  if (lease.written_off_) [[unlikely]] {
+    put_out(index);
+    if (work_) work_();
+    return;
+  }
   bool keep = !session.suspect();
   if (status.rv != 0) [[unlikely]] {
     const Disposition row = disposition(status);
@@ -83,11 +90,21 @@ void SessionPool::give_back(Index index, std::uint64_t epoch) {
     sweep();
 }
 
+void SessionPool::write_off(Lease& lease) {
+  lease.written_off_ = true;
+  cells_[lease.cell_].state.store(State::kQuarantined, std::memory_order_relaxed);
+  --open_;
+}
+
 void SessionPool::discard(Index index) {
+  --open_;
+  put_out(index);
+}
+
+void SessionPool::put_out(Index index) {
   Cell& cell = cells_[index];
   cell.state.store(State::kDiscarded, std::memory_order_relaxed);
   if (cell.epoch < abandoned_before_) cell.session->abandon();
-  --open_;
   discarded_.push(index);
 }
 
@@ -129,7 +146,8 @@ std::uint32_t SessionPool::wanted() {
   // Demand lasts until it is met: an open that fails is tried again without another request.
   if (!idle_.empty()) demand_ = false;
   const std::uint32_t on_demand = demand_ ? 1 : 0;
-  return std::min(std::max(to_minimum, on_demand), target - std::min(target, open));
+  const auto room = static_cast<std::uint32_t>(std::min<std::size_t>(empty_.size(), target - std::min(target, open)));
+  return std::min(std::max(to_minimum, on_demand), room);
 }
 
 void SessionPool::add(Session session, std::uint64_t epoch) {
@@ -178,9 +196,11 @@ void SessionPool::close() {
 }
 
 SessionPoolStats SessionPool::stats() const {
-  std::uint32_t leased = 0;
-  for (std::uint32_t i = 0; i < sessions_max_; ++i) {
-    if (cells_[i].state.load(std::memory_order_relaxed) == State::kLeased) ++leased;
+  std::uint32_t leased = 0, quarantined = 0;
+  for (std::uint32_t i = 0; i < cells_count_; ++i) {
+    const State state = cells_[i].state.load(std::memory_order_relaxed);
+    if (state == State::kLeased) ++leased;
+    if (state == State::kQuarantined) ++quarantined;
   }
   const std::uint64_t opened = opened_count_;
   const std::uint32_t open = open_;
@@ -189,7 +209,8 @@ SessionPoolStats SessionPool::stats() const {
           .leased = leased,
           .target_max = target_max_,
           .opened = opened,
-          .discarded = opened - std::min<std::uint64_t>(opened, open)};
+          .discarded = opened - std::min<std::uint64_t>(opened, open),
+          .quarantined = quarantined};
 }
 
 } // namespace hsmux

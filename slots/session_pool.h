@@ -25,8 +25,8 @@ class SessionPool;
 class Lease {
 public:
   Lease(Lease&& other) noexcept
-      : pool_(std::exchange(other.pool_, nullptr)), session_(other.session_), epoch_(other.epoch_), cell_(other.cell_) {
-  }
+      : pool_(std::exchange(other.pool_, nullptr)), session_(other.session_), epoch_(other.epoch_), cell_(other.cell_),
+        written_off_(other.written_off_) {}
   Lease& operator=(Lease&& other) noexcept;
   ~Lease();
 
@@ -44,17 +44,21 @@ private:
   Session* session_;
   std::uint64_t epoch_;
   IndexStack::Index cell_;
+  bool written_off_ = false;
 };
 
 struct SessionPoolStats {
   std::uint32_t idle = 0, leased = 0;      // idle + leased = open sessions, the anchor not counted
   std::uint32_t target_max = 0;            // sessions_max, or less where the token has no more
   std::uint64_t opened = 0, discarded = 0; // ever: opened = idle + leased + discarded
+  std::uint32_t quarantined = 0;           // discarded ones that a call of the module still holds
 };
 
 class SessionPool {
 public:
   static constexpr std::uint32_t kSessionsMax = 16'384;
+  // Written-off sessions for which others are opened; with more of them the pool has fewer to lend.
+  static constexpr std::uint32_t kQuarantinedMax = 64;
 
   // `sessions_max`: 1 to kSessionsMax.
   SessionPool(std::uint32_t sessions_min, std::uint32_t sessions_max);
@@ -66,6 +70,9 @@ public:
   // Ends a lease. `status` is what the last call on it answered; the disposition table decides whether the session goes
   // back or is discarded. A session of another epoch never goes back.
   void finish(Lease lease, CallStatus status);
+  // The module does not return from a call on this session: it is not counted any more, another one may be opened in
+  // its place, and finish() discards it. Not while another thread uses `lease`.
+  void write_off(Lease& lease);
 
   // Called each time a session may have become free. Set once, before the first use.
   void on_capacity_freed(std::function<void()> callback) { capacity_freed_ = std::move(callback); }
@@ -97,7 +104,7 @@ public:
 private:
   friend class Lease;
   using Index = IndexStack::Index;
-  enum class State : std::uint8_t { kEmpty, kIdle, kLeased, kDiscarded };
+  enum class State : std::uint8_t { kEmpty, kIdle, kLeased, kQuarantined, kDiscarded };
 
   // Owned by whoever took its index off a list: an idle one's by nobody, a lent one's by the lease, a discarded or
   // empty one's by the keeper.
@@ -114,11 +121,12 @@ private:
 
   void give_back(Index index, std::uint64_t epoch);
   void discard(Index index);
+  void put_out(Index index);
   void sweep();
   void want_one();
   void collect();
 
-  const std::uint32_t sessions_min_, sessions_max_;
+  const std::uint32_t sessions_min_, sessions_max_, cells_count_;
   std::function<void()> capacity_freed_, work_;
   const std::unique_ptr<Cell[]> cells_;
   const IndexStack::Links links_;

@@ -510,6 +510,7 @@ bool Slot::ready() const { return state() == SlotState::kReady && !keeper_->doub
 SlotStats Slot::stats() const { return keeper_->stats(); }
 std::optional<Lease> Slot::try_acquire() { return keeper_->pool_.try_acquire(); }
 void Slot::finish(Lease lease, CallStatus status) { keeper_->finish(std::move(lease), status); }
+void Slot::write_off(Lease& lease) { keeper_->pool_.write_off(lease); }
 Result<KeyHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies) {
   if (const auto known = keeper_->handles_.lookup(lease.epoch(), object_class, id, copies)) return *known;
   Result<std::vector<ObjectHandle>> found = search_keys([&] { return keeper_->find_key(lease, object_class, id); });

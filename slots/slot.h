@@ -76,6 +76,8 @@ public:
   // Ends a lease; `status` is the last call's. The slot draws its conclusions (slots/disposition.h) before anybody else
   // can get a session.
   void finish(Lease lease, CallStatus status);
+  // The module does not return from a call on this session (SessionPool::write_off).
+  void write_off(Lease& lease);
 
   // The handle of the one object with this class and CKA_ID, from the cache or found with the lease's session. Errors:
   // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's. `copies`: the key's session copy will do.

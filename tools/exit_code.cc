@@ -47,6 +47,7 @@ constexpr std::array kRows{
     Row{ErrorKind::kInternal, ExitCode::kInternal},
     Row{ErrorKind::kConflict, ExitCode::kUsage},
     Row{ErrorKind::kIo, ExitCode::kIo},
+    Row{ErrorKind::kCancelled, ExitCode::kInternal},
 };
 // clang-format on
 

@@ -73,7 +73,7 @@ void route_and_finish(benchmark::State& state) {
   Router& router = bench().router;
   const Deadline deadline = Deadline::after(std::chrono::hours(1));
   for (auto _ : state) {
-    Result<RoutedLease> lease = router.lease(1, deadline, 0);
+    Result<RoutedLease> lease = router.lease({.eligible = 1, .deadline = deadline, .work = 0});
     if (lease) router.finish(std::move(*lease), kFine, true);
   }
 }

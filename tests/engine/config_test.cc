@@ -146,6 +146,8 @@ TEST(Config, ValuesJustOutsideTheirRangeAreRefused) {
   EXPECT_THAT(slot_error("pin = { fd = -1 }"), HasSubstr("slot.pin.fd: -1 is not allowed: 0 to 65535"));
   EXPECT_THAT(slot_error("[deadlines]\noperation_ms = 3600001"), HasSubstr("1 to 3600000"));
   EXPECT_THAT(slot_error("[deadlines]\nkey_generation_ms = 0"), HasSubstr("1 to 3600000"));
+  EXPECT_THAT(slot_error("[submit]\nin_flight_max = 0"), HasSubstr("1 to 1000000"));
+  EXPECT_THAT(slot_error("[submit]\nattempt_limit_ms = 0"), HasSubstr("1 to 3600000"));
   EXPECT_THAT(error_of(kModule + "locks = 'none'\n" + kSlot),
               HasSubstr(R"(locks: 'none' is not allowed: one of "auto", "os", "engine")"));
   EXPECT_THAT(error_of(kModule + "locks = 7\n" + kSlot), HasSubstr("locks: an integer is not allowed: one of"));
@@ -185,7 +187,7 @@ TEST(Config, AnUnknownKeyListsTheKeysOfItsTable) {
       "hsmux.toml:6: slot.sesions_max: unknown key: allowed here: name, module, token_label, serial, slot_id, uri, "
       "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, session_copies, "
       "read_write");
-  EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, keys, algorithms"));
+  EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, submit, keys, algorithms"));
   EXPECT_THAT(error_of(kModule + "timeout = 1\n" + kSlot),
               StartsWith("hsmux.toml:3: module.soft.timeout: unknown key"));
 }

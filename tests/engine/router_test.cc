@@ -7,7 +7,8 @@ namespace {
 
 TEST(Router, ADeadlineInThePastIsATimeoutBeforeAnythingIsTried) {
   Router router;
-  const auto lease = router.lease(slot_bit(0), Deadline(MonotonicClock::now() - std::chrono::seconds(1)));
+  const auto lease =
+      router.lease({.eligible = slot_bit(0), .deadline = Deadline(MonotonicClock::now() - std::chrono::seconds(1))});
   ASSERT_FALSE(lease.has_value());
   EXPECT_EQ(lease.error().kind, ErrorKind::kTimeout);
   EXPECT_TRUE(lease.error().retryable());
@@ -16,7 +17,7 @@ TEST(Router, ADeadlineInThePastIsATimeoutBeforeAnythingIsTried) {
 TEST(Router, AClosedRouterTakesNoRequest) {
   Router router;
   router.close();
-  const auto lease = router.lease(slot_bit(0), Deadline::after(std::chrono::seconds(1)));
+  const auto lease = router.lease({.eligible = slot_bit(0), .deadline = Deadline::after(std::chrono::seconds(1))});
   ASSERT_FALSE(lease.has_value());
   EXPECT_EQ(lease.error().kind, ErrorKind::kClosed);
 }
