@@ -2,6 +2,7 @@
 // a third list, `work`: the backend's functions, with those that the simulator does itself put in.
 #include <cstdlib>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -47,11 +48,25 @@ template <Target kTarget, typename First, typename... Rest> unsigned long target
   }
 }
 
+// False where a buffer and its length come last, and there is no buffer.
+template <typename... Args> bool with_buffer(Args... args) {
+  constexpr std::size_t kArgs = sizeof...(Args);
+  if constexpr (kArgs >= 2) {
+    const std::tuple all(args...);
+    using All = std::tuple<Args...>;
+    if constexpr (std::is_same_v<std::tuple_element_t<kArgs - 2, All>, CK_BYTE*> &&
+                  std::is_same_v<std::tuple_element_t<kArgs - 1, All>, CK_ULONG*>) {
+      return std::get<kArgs - 2>(all) != nullptr;
+    }
+  }
+  return true;
+}
+
 // `work` with the target as the backend knows it.
 template <Target kTarget, typename Work, typename First, typename... Rest>
 CK_RV visited(Function function, const Work& work, First first, Rest... rest) {
   const CK_MECHANISM* mechanism = mechanism_in(first, rest...);
-  Visit visit(function, kTarget, target_of<kTarget>(first), mechanism);
+  Visit visit(function, kTarget, target_of<kTarget>(first), mechanism, with_buffer(first, rest...));
   if (visit.refusal()) return visit.finish(*visit.refusal());
   if (mechanism != nullptr && Simulator::get().hidden(mechanism->mechanism)) {
     return visit.finish(CKR_MECHANISM_INVALID);

@@ -125,10 +125,12 @@ void Script::clear(Action action) {
 }
 
 // Counts the call for the row. `turns_taken`: the actions whose turn has gone to an earlier row.
-bool Script::plays(Row& row, std::uint32_t& turns_taken) const {
+bool Script::plays(Row& row, bool has_what_it_changes, std::uint32_t& turns_taken) const {
   Fault& fault = row.fault;
+  // Call numbers are those of the log, which counts size queries.
+  if (!has_what_it_changes && fault.call == 0) return false;
   const std::uint64_t number = ++row.matched;
-  if (fault.call != 0) return number == fault.call;
+  if (fault.call != 0) return number >= fault.call && has_what_it_changes;
   if (fault.every != 0) return number % fault.every == 0;
   if (fault.probability > 0) return uniform(seed_, row.stream, number) < fault.probability;
 
@@ -141,7 +143,8 @@ bool Script::plays(Row& row, std::uint32_t& turns_taken) const {
   return false;
 }
 
-std::vector<Fault> Script::take(Function function, CK_SLOT_ID slot, std::string_view label, Nanoseconds since_start) {
+std::vector<Fault> Script::take(Function function, CK_SLOT_ID slot, std::string_view label, Nanoseconds since_start,
+                                bool with_buffer) {
   std::vector<Fault> taken;
   std::uint32_t turns_taken = 0;
   for (Row& row : rows_) {
@@ -149,7 +152,7 @@ std::vector<Fault> Script::take(Function function, CK_SLOT_ID slot, std::string_
     if (fault.match.function && *fault.match.function != function) continue;
     if (needs_no_call(fault) || !selects(fault.match.slot, slot, label) || !in_time(fault, since_start)) continue;
     if (is_for_output(fault.action) && !has_output(function)) continue;
-    if (!plays(row, turns_taken)) continue;
+    if (!plays(row, with_buffer || !is_for_output(fault.action), turns_taken)) continue;
     taken.push_back(fault);
     const bool once = fault.call != 0;
     row.used_up = once || (fault.times != 0 && --fault.times == 0);

@@ -102,8 +102,10 @@ public:
   void set_seed(std::uint64_t seed) { seed_ = seed; }
   [[nodiscard]] bool empty() const { return rows_.empty(); }
 
-  // The faults of this call, copied: rows may go meanwhile. Rows that are used up are dropped.
-  std::vector<Fault> take(Function function, CK_SLOT_ID slot, std::string_view label, Nanoseconds since_start);
+  // The faults of this call, copied: rows may go meanwhile. Rows that are used up are dropped. `with_buffer`: the
+  // caller gives room for an output; a size query has none that could be wrong.
+  std::vector<Fault> take(Function function, CK_SLOT_ID slot, std::string_view label, Nanoseconds since_start,
+                          bool with_buffer = true);
 
   // Slot faults that a time alone brings about: `match.slot` says whose. They are played by whoever asks first.
   std::vector<Fault> due(Nanoseconds since_start);
@@ -115,7 +117,7 @@ private:
     std::uint64_t matched;
     bool used_up;
   };
-  [[nodiscard]] bool plays(Row& row, std::uint32_t& turns_taken) const;
+  [[nodiscard]] bool plays(Row& row, bool has_what_it_changes, std::uint32_t& turns_taken) const;
 
   std::uint64_t seed_;
   std::uint64_t next_stream_ = 0;

@@ -94,6 +94,20 @@ TEST_F(SimFaults, FaultsOfOutputsWaitForACallThatHasOne) {
   EXPECT_EQ(token.encrypt_block(key).length, 15U);
 }
 
+TEST_F(SimFaults, ASizeQueryUsesUpNoFaultOfOutputs) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  CK_MECHANISM mechanism{CKM_AES_ECB, nullptr, 0};
+  std::array<CK_BYTE, 16> block{}, out{};
+  fault("function = 'C_Encrypt'\naction = 'short'");
+  CK_ULONG bytes = 0;
+  EXPECT_EQ(functions_.C_EncryptInit(token.session(), &mechanism, key), CKR_OK);
+  EXPECT_EQ(functions_.C_Encrypt(token.session(), block.data(), block.size(), nullptr, &bytes), CKR_OK);
+  EXPECT_EQ(bytes, 16U);
+  EXPECT_EQ(functions_.C_Encrypt(token.session(), block.data(), block.size(), out.data(), &bytes), CKR_OK);
+  EXPECT_EQ(bytes, 15U);
+}
+
 TEST_F(SimFaults, ALostReplyLeavesWhatWasDone) {
   const RawToken token(functions_, tokens_);
   const auto aes_keys = [&] {

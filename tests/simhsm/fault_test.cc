@@ -122,6 +122,26 @@ TEST(FaultScript, SlotFaultsComeDueByTimeAlone) {
   EXPECT_THAT(script.due(seconds(9)), IsEmpty());
 }
 
+TEST(FaultScript, FaultsOfOutputsLetSizeQueriesPass) {
+  const auto meets = [](Script& script, bool with_buffer) {
+    return !script.take(kSign, 1, "sim-1", seconds(0), with_buffer).empty();
+  };
+  Fault fault;
+  fault.action = Action::kCorrupt;
+  Script turn;
+  turn.add(fault);
+  EXPECT_FALSE(meets(turn, false));
+  EXPECT_TRUE(meets(turn, true));
+
+  fault.call = 3;
+  Script numbered; // the number counts them, as that of the log does
+  numbered.add(fault);
+  EXPECT_FALSE(meets(numbered, false));
+  EXPECT_FALSE(meets(numbered, true));
+  EXPECT_FALSE(meets(numbered, false));
+  EXPECT_TRUE(meets(numbered, true));
+}
+
 TEST(FaultScript, FaultsOfSeveralKindsMeetOneCall) {
   Script script;
   Fault delay;

@@ -61,7 +61,7 @@ public:
   // Faults.
   [[nodiscard]] bool has_faults() const { return has_faults_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool has_due() const { return has_faults() || coming_back_.load(std::memory_order_relaxed) != 0; }
-  std::vector<Fault> take_faults(Function function, SimSlot& slot, std::uint64_t call);
+  std::vector<Fault> take_faults(Function function, SimSlot& slot, std::uint64_t call, bool with_buffer);
   void change_script(const std::function<void(Script&)>& change);
   // Plays what its time alone brings about.
   void play_due();

@@ -6,12 +6,12 @@
 
 namespace hsmux::sim {
 
-std::vector<Fault> Simulator::take_faults(Function function, SimSlot& slot, std::uint64_t call) {
+std::vector<Fault> Simulator::take_faults(Function function, SimSlot& slot, std::uint64_t call, bool with_buffer) {
   const std::string label = slot.label_now();
   std::vector<Fault> faults;
   {
     const std::lock_guard lock(script_mutex_);
-    faults = script_.take(function, slot.id, label, since_start());
+    faults = script_.take(function, slot.id, label, since_start(), with_buffer);
     has_faults_ = !script_.empty();
   }
   for (const Fault& fault : faults) {

@@ -32,7 +32,7 @@ void wait_until(Nanoseconds time) {
 
 Visit& Visit::current() { return *visit_of_this_thread; }
 
-Visit::Visit(Function function, Target target, unsigned long first, const CK_MECHANISM* mechanism)
+Visit::Visit(Function function, Target target, unsigned long first, const CK_MECHANISM* mechanism, bool with_buffer)
     : simulator_(Simulator::get()), function_(function), target_(target), slot_(&simulator_.no_slot()) {
   visit_of_this_thread = this;
   if (simulator_.has_due()) simulator_.play_due();
@@ -52,7 +52,7 @@ Visit::Visit(Function function, Target target, unsigned long first, const CK_MEC
   const std::uint64_t call = ++slot_->offered.at(static_cast<std::size_t>(function));
   if (simulator_.has_faults()) {
     const unsigned long releases = simulator_.releases(); // before the fault is taken: a release then counts
-    faults_ = simulator_.take_faults(function, *slot_, call);
+    faults_ = simulator_.take_faults(function, *slot_, call, with_buffer);
     meet_faults(releases);
   }
   book(mechanism);

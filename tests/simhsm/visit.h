@@ -12,7 +12,8 @@ namespace hsmux::sim {
 class Visit {
 public:
   // `first`: the call's first argument where `target` says that it is a slot or a session. `mechanism` may be nullptr.
-  Visit(Function function, Target target, unsigned long first, const CK_MECHANISM* mechanism);
+  // `with_buffer`: false for a call that asks only how long its output will be.
+  Visit(Function function, Target target, unsigned long first, const CK_MECHANISM* mechanism, bool with_buffer);
   ~Visit();
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
