@@ -341,6 +341,13 @@ TEST_F(SimFaults, SlotFaultsComeByTimeAlone) {
   EXPECT_EQ(random_byte(token.session()), CKR_SESSION_HANDLE_INVALID);
 }
 
+TEST_F(SimFaults, ATokenPulledByTimeAloneTakesTheCallThatIsUnderWay) {
+  const RawToken token(functions_, tokens_);
+  fault("function = 'C_GenerateRandom'\naction = 'delay'\ntime_us = 300_000");
+  fault("slot = '" + tokens_.label(0) + "'\nat_us = 200_000\naction = 'remove-token'");
+  EXPECT_EQ(random_byte(token.session()), CKR_DEVICE_REMOVED);
+}
+
 struct PinCase {
   const char* state;
   CK_FLAGS set, cleared;

@@ -148,6 +148,8 @@ unsigned long Visit::backend_target() const {
 
 CK_RV Visit::finish(CK_RV rv) {
   if (answer_at_.count() > 0) wait_until(answer_at_);
+  // A token that was to be pulled meanwhile is pulled before the answer, though nobody else called.
+  if (simulator_.has_due()) simulator_.play_due();
   if (const Fault* lost = fault(Action::kLoseReply); lost != nullptr && !refusal_) rv = lost->rv;
   return leave_session(rv);
 }
