@@ -268,6 +268,15 @@ TEST_F(SimLimits, ASessionClosedInTheMiddleOfAnOperationIsNoticed) {
   EXPECT_EQ(sim_.violations("operation-active"), 1U);
 }
 
+TEST_F(SimLimits, AnOperationBegunAnewIsNoticed) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  CK_MECHANISM mechanism{CKM_AES_ECB, nullptr, 0};
+  EXPECT_EQ(functions_.C_EncryptInit(token.session(), &mechanism, key), CKR_OK);
+  EXPECT_EQ(functions_.C_EncryptInit(token.session(), &mechanism, key), CKR_OPERATION_ACTIVE);
+  EXPECT_EQ(sim_.violations("operation-active"), 1U);
+}
+
 TEST_F(SimLimits, CallsAfterFinaliseAreNoticed) {
   EXPECT_EXIT(
       {

@@ -20,6 +20,9 @@ namespace hsmux::sim {
 struct ActiveOperation {
   bool active = false;
   CK_MECHANISM_TYPE mechanism = 0;
+  bool told_over = false; // an error that should have ended it (PKCS#11 2.40, 5.2): the caller cannot know better
+
+  [[nodiscard]] bool known_active() const { return active && !told_over; }
 };
 
 // A cache line to itself: neighbours belong to other threads.
@@ -41,9 +44,9 @@ struct alignas(64) Session {
   CK_OBJECT_HANDLE checked_object = 0; // known to be of login_epoch or later
 
   [[nodiscard]] ActiveOperation& operation(OperationKind kind) { return operations.at(static_cast<std::size_t>(kind)); }
-  [[nodiscard]] bool any_operation() const {
+  [[nodiscard]] bool any_known_operation() const {
     for (const ActiveOperation& each : operations) {
-      if (each.active) return true;
+      if (each.known_active()) return true;
     }
     return false;
   }

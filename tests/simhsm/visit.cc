@@ -151,7 +151,16 @@ CK_RV Visit::finish(CK_RV rv) {
   // A token that was to be pulled meanwhile is pulled before the answer, though nobody else called.
   if (simulator_.has_due()) simulator_.play_due();
   if (const Fault* lost = fault(Action::kLoseReply); lost != nullptr && !refusal_) rv = lost->rv;
+  note_failure(rv);
   return leave_session(rv);
+}
+
+// What a caller takes for over, whatever the HSM did: an operation whose call failed, or whose beginning seemed to.
+void Visit::note_failure(CK_RV rv) {
+  const std::optional<OperationStep> step = operation_step(function_);
+  if (session_ == nullptr || !step || rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL) return;
+  const bool begun_unseen = step->step == Step::kInit && fault(Action::kLoseReply) != nullptr && !refusal_;
+  if (begun_unseen || failure_ends_operation(function_)) session_->operation(step->kind).told_over = true;
 }
 
 CK_RV Visit::leave_session(CK_RV rv) {

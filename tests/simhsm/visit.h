@@ -44,6 +44,7 @@ private:
     if (!refusal_) refusal_ = rv;
   }
   void answer(CK_RV rv);
+  void note_failure(CK_RV rv);
   CK_RV leave_session(CK_RV rv);
 
   Simulator& simulator_;

@@ -21,12 +21,13 @@ ActiveOperation& operation(OperationKind kind) { return visit().session().operat
 
 // A null mechanism ends an active operation (PKCS#11 3.0, 5.8.1).
 CK_RV begun(OperationKind kind, const CK_MECHANISM* mechanism, CK_RV rv) {
-  if (rv == CKR_OK) operation(kind) = {mechanism != nullptr, mechanism == nullptr ? 0 : mechanism->mechanism};
+  if (rv == CKR_OK)
+    operation(kind) = {.active = mechanism != nullptr, .mechanism = mechanism == nullptr ? 0 : mechanism->mechanism};
   return rv;
 }
 
 void check_not_active(Function function, OperationKind kind) {
-  if (!operation(kind).active) return;
+  if (!operation(kind).known_active()) return;
   simulator().violation(Violation::kOperationActive, std::string(name_of(function)) + " while an operation is active");
 }
 
@@ -46,7 +47,7 @@ CK_RV digest_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism) {
 CK_RV find_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE* list, CK_ULONG count) {
   check_not_active(Function::C_FindObjectsInit, OperationKind::kFind);
   const CK_RV rv = simulator().backend().C_FindObjectsInit(session, list, count);
-  if (rv == CKR_OK) operation(OperationKind::kFind).active = true;
+  if (rv == CKR_OK) operation(OperationKind::kFind) = {.active = true};
   return rv;
 }
 

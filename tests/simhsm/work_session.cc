@@ -30,7 +30,7 @@ CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, void* application, CK_NOTIFY n
 }
 
 CK_RV close_session(CK_SESSION_HANDLE session) {
-  if (visit().session().any_operation()) {
+  if (visit().session().any_known_operation()) {
     simulator().violation(Violation::kOperationActive, "C_CloseSession of a session with an active operation");
   }
   const CK_RV rv = backend().C_CloseSession(session);
