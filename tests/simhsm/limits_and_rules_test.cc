@@ -157,6 +157,28 @@ TEST_F(SimOwn, CannedAnswersAreRightForTheFirstInputAndLikeItForOthers) {
   EXPECT_NE(token.encrypt_block(key, 16, 8).buffer, first);
 }
 
+TEST_F(SimOwn, ALoginAtATokensOwnLastTryIsNoticed) {
+  CK_SESSION_HANDLE session = 0;
+  ASSERT_EQ(open(&session), CKR_OK);
+  unsigned long tries = 0;
+  for (; (token_info().flags & CKF_USER_PIN_FINAL_TRY) == 0; ++tries) {
+    ASSERT_EQ(log_in(session, "no such PIN"), CKR_PIN_INCORRECT);
+  }
+  EXPECT_EQ(sim_.violations("pin-try"), tries);
+  EXPECT_EQ(log_in(session, tokens_.pin(0)), CKR_OK);
+  EXPECT_EQ(sim_.violations("pin-try"), tries + 1);
+  functions_.C_CloseSession(session);
+}
+
+TEST_F(SimOwn, APinThatIsLockedConfirmsNoOperation) {
+  const RawToken token(functions_, tokens_);
+  std::string pin = tokens_.pin(0);
+  sim_.play("pin-state", slot_, R"("pin":"locked")");
+  EXPECT_EQ(
+      functions_.C_Login(token.session(), CKU_CONTEXT_SPECIFIC, reinterpret_cast<CK_BYTE*>(pin.data()), pin.size()),
+      CKR_PIN_LOCKED);
+}
+
 // --- time ---
 
 TEST_F(SimLimits, AnEngineServesOneCallAfterTheOther) {

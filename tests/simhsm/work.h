@@ -15,6 +15,9 @@ void add_operation_work(CK_FUNCTION_LIST& work); // signing, ciphers, digests: o
 void note_object(CK_OBJECT_HANDLE object);
 void check_object(CK_OBJECT_HANDLE object);
 
+// What a slot's token says of itself: the backend's flags, changed by the fault script and the settings.
+CK_RV get_token_info(CK_SLOT_ID backend_id, CK_TOKEN_INFO* info);
+
 // Functions of 3.0.
 CK_RV login_user(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR* pin, CK_ULONG pin_bytes, CK_UTF8CHAR* name,
                  CK_ULONG name_bytes);

@@ -62,14 +62,21 @@ CK_RV answer_of(PinState pin) {
   }
 }
 
-void note_login(SimSlot& slot, CK_USER_TYPE user, CK_RV rv) {
+// True where the next wrong PIN is the last one, or one too many.
+bool at_last_try(const SimSlot& slot, CK_USER_TYPE user) {
+  CK_TOKEN_INFO info{};
+  if (get_token_info(slot.backend_id, &info) != CKR_OK) return false;
+  const CK_FLAGS flags =
+      user == CKU_SO ? CKF_SO_PIN_FINAL_TRY | CKF_SO_PIN_LOCKED : CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED;
+  return (info.flags & flags) != 0;
+}
+
+void note_login(SimSlot& slot, bool warned, CK_RV rv) {
   if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
     visit().session().login_epoch = slot.login_epoch = slot.epoch.load();
     visit().session().checked_object = 0;
   }
-  const PinState pin = slot.pin;
-  const bool last_tries = user == CKU_USER && (pin == PinState::kFinalTry || pin == PinState::kLocked);
-  if (rv == CKR_PIN_INCORRECT || (last_tries && rv != CKR_USER_ALREADY_LOGGED_IN)) {
+  if (rv == CKR_PIN_INCORRECT || (warned && rv != CKR_USER_ALREADY_LOGGED_IN)) {
     simulator().violation(Violation::kPinTry, rv == CKR_PIN_INCORRECT ? "C_Login with a wrong PIN"
                                                                       : "C_Login though the token warned of it");
   }
@@ -77,11 +84,12 @@ void note_login(SimSlot& slot, CK_USER_TYPE user, CK_RV rv) {
 
 CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR* pin, CK_ULONG pin_bytes) {
   SimSlot& slot = visit().slot();
-  CK_RV rv = user == CKU_USER ? answer_of(slot.pin) : CKR_OK;
+  CK_RV rv = user == CKU_SO ? CKR_OK : answer_of(slot.pin);
+  const bool warned = at_last_try(slot, user);
   const std::shared_lock gate(slot.gate);
   if (visit().session().lost) return CKR_SESSION_HANDLE_INVALID;
   if (rv == CKR_OK) rv = backend().C_Login(session, user, pin, pin_bytes);
-  note_login(slot, user, rv);
+  note_login(slot, warned, rv);
   return rv;
 }
 

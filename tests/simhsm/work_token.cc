@@ -98,17 +98,6 @@ void report_sessions(CK_TOKEN_INFO& info, const Limits& limits) {
   }
 }
 
-CK_RV get_token_info(CK_SLOT_ID id, CK_TOKEN_INFO* info) {
-  if (!slot().present) return CKR_TOKEN_NOT_PRESENT;
-  const CK_RV rv = backend().C_GetTokenInfo(id, info);
-  if (rv != CKR_OK) return rv;
-  const PinState pin = slot().pin;
-  if (pin == PinState::kNotInitialised) info->flags &= ~CKF_USER_PIN_INITIALIZED;
-  info->flags = (info->flags | flags_of(pin) | slot().flags_set) & ~slot().flags_cleared;
-  report_sessions(*info, simulator().settings().limits);
-  return CKR_OK;
-}
-
 CK_RV init_token(CK_SLOT_ID id, CK_UTF8CHAR* pin, CK_ULONG pin_bytes, CK_UTF8CHAR* label) {
   if (!slot().present) return CKR_TOKEN_NOT_PRESENT;
   const CK_RV rv = backend().C_InitToken(id, pin, pin_bytes, label);
@@ -148,6 +137,17 @@ CK_RV get_mechanism_info(CK_SLOT_ID id, CK_MECHANISM_TYPE type, CK_MECHANISM_INF
 }
 
 } // namespace
+
+CK_RV get_token_info(CK_SLOT_ID id, CK_TOKEN_INFO* info) {
+  if (!slot().present) return CKR_TOKEN_NOT_PRESENT;
+  const CK_RV rv = backend().C_GetTokenInfo(id, info);
+  if (rv != CKR_OK) return rv;
+  const PinState pin = slot().pin;
+  if (pin == PinState::kNotInitialised) info->flags &= ~CKF_USER_PIN_INITIALIZED;
+  info->flags = (info->flags | flags_of(pin) | slot().flags_set) & ~slot().flags_cleared;
+  report_sessions(*info, simulator().settings().limits);
+  return CKR_OK;
+}
 
 void add_token_work(CK_FUNCTION_LIST& work) {
   work.C_Initialize = initialize;
