@@ -37,7 +37,7 @@ struct Shape {
 };
 
 constexpr std::array kShapes{
-    Shape{1, 8, 1, 16}, Shape{2, 8, 1, 16}, Shape{4, 8, 1, 16},
+    Shape{1, 8, 1, 16}, Shape{2, 8, 1, 16}, Shape{3, 8, 1, 16}, Shape{4, 8, 1, 16},
     Shape{8, 8, 4, 16}, Shape{1, 8, 1, 64}, Shape{1, 1, 1, 4},
 };
 

@@ -440,5 +440,55 @@ TEST_F(SimFaults, TheLogOfWhatWasPlayedIsAScript) {
   for (int i = 1; i <= 3; ++i) EXPECT_EQ(copy.C_GetTokenInfo(0, &info), i % 3 == 0 ? CKR_DEVICE_ERROR : CKR_OK);
 }
 
+// A copy of the module with two tokens of its own, and all that one caller sees of it in so many rounds.
+std::vector<CK_RV> seen_with(const std::string& folder, const std::string& settings, int rounds) {
+  const std::string config = folder + "/sim.toml";
+  std::ofstream(config) << "mode = 'own'\nspare_slot = false\n" << settings;
+  setenv("HSMUX_SIM_CONFIG", config.c_str(), 1);
+  const CK_FUNCTION_LIST& copy = functions_of(SimControl::copy_into(folder, HSMUX_TEST_SIMHSM));
+  unsetenv("HSMUX_SIM_CONFIG");
+  std::vector<CK_RV> seen{copy.C_Initialize(nullptr)};
+  std::array<CK_BYTE, 4> pin{'1', '2', '3', '4'};
+  for (int i = 0; i < rounds; ++i) {
+    CK_SESSION_HANDLE session = 0;
+    CK_SESSION_INFO info{};
+    CK_TOKEN_INFO token{};
+    CK_BYTE byte = 0;
+    seen.push_back(copy.C_OpenSession(i % 2, CKF_SERIAL_SESSION, nullptr, nullptr, &session));
+    seen.push_back(copy.C_Login(session, CKU_USER, pin.data(), pin.size()));
+    for (int call = 0; call < 3; ++call) seen.push_back(copy.C_GenerateRandom(session, &byte, 1));
+    seen.push_back(copy.C_GetSessionInfo(session, &info));
+    seen.push_back(info.state);
+    seen.push_back(copy.C_GetTokenInfo(i % 2, &token));
+    seen.push_back(token.flags);
+    seen.push_back(copy.C_CloseSession(session));
+  }
+  return seen;
+}
+
+TEST_F(SimFaults, ALogPlayedAgainShowsItsCallerTheSame) {
+  const std::string tokens = "[[token]]\nlabel = 'sim-0'\n[[token]]\nlabel = 'sim-1'\n";
+  std::string rows;
+  for (const char* row :
+       {"function = 'C_GenerateRandom'\nprobability = 0.2\naction = 'answer'\nrv = 'CKR_DEVICE_ERROR'",
+        "function = 'C_GenerateRandom'\nprobability = 0.1\naction = 'lose-sessions'",
+        "slot = 'sim-1'\nprobability = 0.05\naction = 'logout'",
+        "slot = 'sim-0'\nevery = 17\naction = 'refuse'\nrv = 0x80000042",
+        "slot = 1\nevery = 40\ntimes = 2\naction = 'remove-token'",
+        "function = 'C_GetTokenInfo'\nevery = 25\naction = 'insert-token'",
+        "function = 'C_GetTokenInfo'\nprobability = 0.1\naction = 'pin-state'\npin = 'locked'",
+        "function = 'C_GetTokenInfo'\nprobability = 0.1\naction = 'pin-state'\npin = 'true'"}) {
+    rows += std::string("[[fault]]\n") + row + '\n';
+  }
+  const std::string path = tokens_.folder() + "/replay.toml";
+  const std::vector<CK_RV> first = seen_with(tokens_.folder(), "seed = 4\nlog = '" + path + "'\n" + tokens + rows, 200);
+  std::stringstream log;
+  log << std::ifstream(path).rdbuf();
+  EXPECT_THAT(log.str(), HasSubstr("remove-token"));
+  EXPECT_EQ(seen_with(tokens_.folder(), tokens + log.str(), 200), first);
+  EXPECT_EQ(seen_with(tokens_.folder(), "seed = 4\n" + tokens + rows, 200), first); // and so does the seed
+  EXPECT_NE(seen_with(tokens_.folder(), "seed = 5\n" + tokens + rows, 200), first);
+}
+
 } // namespace
 } // namespace hsmux::sim

@@ -247,6 +247,22 @@ TEST_F(SimLimits, DriftCountsFromWhenTheRowIsAdded) {
   EXPECT_EQ(random_byte(token.session()), CKR_OK);
 }
 
+TEST_F(SimLimits, TheSameSeedGivesTheSameTimesOnceMore) {
+  const RawToken token(functions_, tokens_);
+  const auto busy = [&] {
+    sim_.reset();
+    sim_.apply("seed = 7\n[[hsm]]\nengines = 8\n[[time]]\nfunction = 'C_GenerateRandom'\nkind = 'jitter'\nus = 100\n"
+               "share = 0.9");
+    for (int i = 0; i < 10; ++i) EXPECT_EQ(random_byte(token.session()), CKR_OK);
+    const std::string status = sim_.request(R"({"command":"status"})");
+    const std::size_t at = status.find(R"("busy_seconds":0.00)"); // that of the slot that was asked, others have 0.0
+    return at == std::string::npos ? "none" : status.substr(at, 30);
+  };
+  const std::string first = busy();
+  EXPECT_NE(first, "none");
+  EXPECT_EQ(busy(), first);
+}
+
 // --- rules ---
 
 TEST_F(SimLimits, ObjectHandlesOfAnEarlierEpochAreNoticed) {

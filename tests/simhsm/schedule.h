@@ -29,6 +29,13 @@ public:
   // Engines become more or fewer at once: those that go take their unfinished bookings with them.
   void set_engines(std::size_t engines);
 
+  // All is free, as at the beginning; so service times are drawn from their first number again.
+  void restart() {
+    const std::size_t engines = free_at_.size();
+    *this = Schedule();
+    set_engines(engines);
+  }
+
   // A call that arrives at `arrival` (of one clock) and needs `service` of an engine. Arrivals that go back in time
   // count as of the latest one: that is the order in which the calls came in.
   Booking book(Nanoseconds arrival, Nanoseconds service, const Throttle& throttle);

@@ -119,6 +119,19 @@ TEST(Schedule, EnginesThatComeAreFreeAtOnce) {
   EXPECT_EQ(schedule.book(seconds(3), seconds(5), kNone).start, seconds(3));
 }
 
+TEST(Schedule, OnceRestartedItIsAsAtTheBeginning) {
+  Schedule schedule;
+  schedule.set_engines(2);
+  const Throttle throttle{.per_second = 0.001, .burst = 1, .answer = 0x31};
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(schedule.book(seconds(1), seconds(5), throttle).start, seconds(1));
+    EXPECT_TRUE(schedule.book(seconds(1), seconds(5), throttle).refused);
+    EXPECT_EQ(schedule.booked(), 1U);
+    schedule.restart();
+    EXPECT_EQ(schedule.engines(), 2U);
+  }
+}
+
 TEST(Schedule, AThrottleThatWaitsHoldsItsRateAfterTheBurst) {
   Schedule schedule;
   schedule.set_engines(8);

@@ -137,6 +137,8 @@ void Simulator::reset() {
     slot->flags_set = slot->flags_cleared = 0;
     slot->pin = PinState::kTrue;
     insert(*slot, slot->backend_id);
+    const std::lock_guard lock(slot->schedule_mutex);
+    slot->schedule.restart();
   }
   reset_counts();
 }
