@@ -106,6 +106,18 @@ TEST_F(SimFaults, AnAnswerMeetsASizeQueryAndAHugeBuffer) {
   EXPECT_EQ(token.encrypt_block(key).rv, CKR_OK);
 }
 
+TEST_F(SimFaults, AnAnswerEndsAnOperationWithAHugeOutput) {
+  const RawToken token(functions_, tokens_);
+  const CK_OBJECT_HANDLE key = token.generate_aes();
+  CK_MECHANISM mechanism{CKM_AES_ECB, nullptr, 0};
+  Bytes data(1 << 20), out(1 << 20);
+  CK_ULONG bytes = out.size();
+  sim_.answer("C_Encrypt", CKR_DEVICE_ERROR);
+  EXPECT_EQ(functions_.C_EncryptInit(token.session(), &mechanism, key), CKR_OK);
+  EXPECT_EQ(functions_.C_Encrypt(token.session(), data.data(), data.size(), out.data(), &bytes), CKR_DEVICE_ERROR);
+  EXPECT_EQ(token.encrypt_block(key).rv, CKR_OK);
+}
+
 TEST_F(SimFaults, FaultsOfOutputsWaitForACallThatHasOne) {
   const RawToken token(functions_, tokens_);
   const CK_OBJECT_HANDLE key = token.generate_aes();

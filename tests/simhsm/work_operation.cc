@@ -110,7 +110,10 @@ CK_RV with_output(CK_SESSION_HANDLE session, Inputs... inputs, CK_BYTE* out, CK_
     // The last call with a buffer of our own: modules of 2.40 have no other way to end what was not begun in parts.
     std::vector<CK_BYTE> unseen(kScratchBytes);
     CK_ULONG bytes = unseen.size();
-    call(unseen.data(), &bytes);
+    if (call(unseen.data(), &bytes) == CKR_BUFFER_TOO_SMALL) {
+      unseen.resize(bytes);
+      call(unseen.data(), &bytes);
+    }
     return followed<kFunction>(*instead);
   }
   if (out == nullptr || out_bytes == nullptr) return followed<kFunction>(call(out, out_bytes), out_bytes != nullptr);
