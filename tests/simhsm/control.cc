@@ -87,7 +87,7 @@ constexpr hsmux_sim_table kTable = {
         },
     .logout = [](unsigned long slot) -> unsigned long {
       SimSlot* found = simulator().find_slot(slot);
-      return found == nullptr ? CKR_SLOT_ID_INVALID : simulator().log_out(*found);
+      return found == nullptr ? CKR_SLOT_ID_INVALID : simulator().log_out_now(*found);
     },
     .set_token_flags =
         [](unsigned long slot, unsigned long set, unsigned long clear) {

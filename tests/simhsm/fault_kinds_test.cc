@@ -419,8 +419,9 @@ TEST_F(SimFaults, WhatIsDoneFromOutsideIsCountedToo) {
   sim_.play("remove-token", slot_);
   sim_.play("insert-token", slot_);
   sim_.kill_sessions(slot_);
+  sim_.logout(slot_);
   EXPECT_THAT(sim_.request(R"({"command":"status"})"),
-              HasSubstr(R"("faults_played":{"insert-token":1,"lose-sessions":1,"remove-token":1})"));
+              HasSubstr(R"("faults_played":{"insert-token":1,"logout":1,"lose-sessions":1,"remove-token":1})"));
 }
 
 TEST_F(SimFaults, PlayedFaultsAreCounted) {

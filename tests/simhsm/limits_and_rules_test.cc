@@ -335,6 +335,15 @@ TEST_F(SimLimits, StrictRulesEndTheProcess) {
         functions_.C_Logout(token.session());
       },
       "strict: others-login: C_Logout was called");
+  const CK_SESSION_HANDLE session = token.open();
+  EXPECT_DEATH(
+      {
+        sim_.apply("strict = true");
+        sim_.play("pin-state", slot_, R"("pin":"locked")");
+        log_in(session, tokens_.pin(0));
+      },
+      "strict: pin-try: C_Login though the token warned of it");
+  EXPECT_EQ(functions_.C_CloseSession(session), CKR_OK);
 }
 
 // --- requests, 3.0 ---

@@ -79,6 +79,7 @@ public:
   unsigned long lose_sessions(CK_SLOT_ID slot);
   unsigned long lose_sessions_now(CK_SLOT_ID slot); // by somebody from outside, as play_now
   CK_RV log_out(SimSlot& slot);
+  CK_RV log_out_now(SimSlot& slot); // as lose_sessions_now
   void new_epoch(SimSlot& slot) { ++slot.epoch; }
 
   // Mechanisms that are not offered, or only listed.

@@ -159,6 +159,13 @@ unsigned long Simulator::lose_sessions(CK_SLOT_ID slot) {
   return lost;
 }
 
+CK_RV Simulator::log_out_now(SimSlot& slot) {
+  Fault fault;
+  fault.action = Action::kLogout;
+  log_fault(fault, std::nullopt, slot, 0);
+  return log_out(slot);
+}
+
 CK_RV Simulator::log_out(SimSlot& slot) {
   const CK_RV rv = end_login(slot);
   if (rv == CKR_OK) new_epoch(slot);
