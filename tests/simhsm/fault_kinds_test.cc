@@ -281,6 +281,27 @@ TEST_F(SimFaults, ATokenCanComeBackUnderAnotherSlotId) {
   sim_.play("insert-token", 4711, R"("slot_id":)" + std::to_string(slot_));
 }
 
+TEST_F(SimFaults, SlotsThatHaveEachOthersIdGetTheirOwnBackByAReset) {
+  const TokenFolder other(1, HSMUX_TEST_SIMHSM);
+  const auto give = [&](CK_SLOT_ID from, CK_SLOT_ID to) {
+    sim_.play("insert-token", from, R"("slot_id":)" + std::to_string(to));
+  };
+  const CK_SLOT_ID first = slot_, second = other.slot_id(0);
+  const auto label = [&](CK_SLOT_ID id) {
+    CK_TOKEN_INFO info{};
+    EXPECT_EQ(functions_.C_GetTokenInfo(id, &info), CKR_OK);
+    const std::string text(reinterpret_cast<const char*>(info.label), sizeof info.label);
+    return text.substr(0, text.find_last_not_of(' ') + 1);
+  };
+  const std::string before = label(first);
+  give(first, 4711);
+  give(second, first);
+  give(4711, second);
+  EXPECT_EQ(label(second), before);
+  sim_.reset();
+  EXPECT_EQ(label(first), before);
+}
+
 TEST_F(SimFaults, LostSessionsAreInvalidAndTheLoginIsGone) {
   const RawToken token(functions_, tokens_);
   fault("function = 'C_GenerateRandom'\naction = 'lose-sessions'"); // by a call

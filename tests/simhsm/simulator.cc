@@ -136,7 +136,12 @@ void Simulator::reset() {
   for (SimSlot* slot : slots()) {
     slot->flags_set = slot->flags_cleared = 0;
     slot->pin = PinState::kTrue;
-    insert(*slot, slot->backend_id);
+    // Whoever has that id meanwhile gives it up in this loop, too.
+    if (slot->id.exchange(slot->backend_id) != slot->backend_id) {
+      const std::lock_guard lock(settings_mutex_); // rows may be about the id
+      set_profile(*slot);
+    }
+    insert(*slot, std::nullopt);
     const std::lock_guard lock(slot->schedule_mutex);
     slot->schedule.restart();
   }
