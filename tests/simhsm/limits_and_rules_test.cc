@@ -377,6 +377,20 @@ TEST_F(SimLimits, InterfacesOf30And240AreListed) {
   EXPECT_EQ(static_cast<const CK_VERSION*>(all[1].function_list)->major, 2);
 }
 
+TEST_F(SimLimits, AnInterfaceIsFoundByItsVersion) {
+  auto* get = reinterpret_cast<v3::GetInterface>(dlsym(dlopen(HSMUX_TEST_SIMHSM, RTLD_NOW), "C_GetInterface"));
+  for (const CK_VERSION& wanted : {CK_VERSION{2, 40}, CK_VERSION{3, 0}}) {
+    CK_VERSION version = wanted;
+    v3::Interface* found = nullptr;
+    ASSERT_EQ(get(nullptr, &version, &found, 0), CKR_OK);
+    const auto& has = *static_cast<const CK_VERSION*>(found->function_list);
+    EXPECT_EQ(std::pair(has.major, has.minor), std::pair(wanted.major, wanted.minor));
+  }
+  CK_VERSION version{3, 2};
+  v3::Interface* found = nullptr;
+  EXPECT_NE(get(nullptr, &version, &found, 0), CKR_OK);
+}
+
 TEST_F(SimLimits, SessionCancelEndsAnOperation) {
   v3::Interface* found = nullptr;
   ASSERT_EQ(reinterpret_cast<v3::GetInterface>(dlsym(dlopen(HSMUX_TEST_SIMHSM, RTLD_NOW), "C_GetInterface"))(

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "slots/disposition.h"
+#include "tests/simhsm/sim_slot.h"
 
 namespace hsmux::sim {
 namespace {
@@ -157,6 +158,26 @@ TEST(SimSettings, WhatIsFixedAtTheStartIsRefusedWhileItRuns) {
   for (const char* text : {"mode = 'own'", "module = 'x'", "control = 'x'", "log = 'x'", "spare_slot = true"}) {
     EXPECT_THAT(error_of(text, true), HasSubstr("is fixed when the module is loaded")) << text;
   }
+}
+
+TEST(SimSettings, TheFirstRowThatFitsASlotAndAFunctionCounts) {
+  const Settings settings =
+      read("[[hsm]]\nslot = 'sim-1'\nengines = 2\n[[hsm]]\nslot = 7\nengines = 3\nround_trip_us = 5\n"
+           "local = ['C_SignInit']\n[[hsm]]\nengines = 4\n"
+           "[[time]]\nslot = 'sim-1'\nfunction = 'C_Sign'\nus = 10\n[[time]]\nus = 20\n");
+  const auto first_time = [&](const SlotProfile& profile, Function function) {
+    return profile.times.at(static_cast<std::size_t>(function)).at(0).service.time;
+  };
+  const SlotProfile by_label = profile_of(settings, 9, "sim-1"), by_id = profile_of(settings, 7, "sim-2"),
+                    other = profile_of(settings, 8, "sim-3");
+  EXPECT_EQ(by_label.hsm.engines, 2U);
+  EXPECT_EQ(by_id.hsm.engines, 3U);
+  EXPECT_EQ(other.hsm.engines, 4U);
+  EXPECT_EQ(first_time(by_label, Function::C_Sign), microseconds(10));
+  EXPECT_EQ(first_time(by_label, Function::C_Decrypt), microseconds(20));
+  EXPECT_EQ(first_time(other, Function::C_Sign), microseconds(20));
+  EXPECT_EQ(by_id.round_trip.at(static_cast<std::size_t>(Function::C_Sign)), microseconds(5));
+  EXPECT_EQ(by_id.round_trip.at(static_cast<std::size_t>(Function::C_SignInit)), microseconds(0));
 }
 
 } // namespace
