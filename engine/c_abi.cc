@@ -43,14 +43,6 @@ template <std::size_t Size> void copy(std::string_view text, char (&out)[Size]) 
   out[size] = '\0';
 }
 
-// Into the caller's struct, which may be of another version.
-template <class Struct> void give(const Struct& filled, Struct* out) {
-  if (out == nullptr || out->struct_size < sizeof(std::size_t)) return;
-  const std::size_t size = std::min(out->struct_size, sizeof(Struct));
-  std::memcpy(reinterpret_cast<char*>(out) + sizeof(std::size_t),
-              reinterpret_cast<const char*>(&filled) + sizeof(std::size_t), size - sizeof(std::size_t));
-}
-
 } // namespace
 
 hsmux_status report(const Error& error, hsmux_error* out) {
@@ -147,6 +139,95 @@ Result<std::optional<PlacementConfig>> placement(const char* slots) {
     start = comma + 1;
   }
   return result;
+}
+
+Result<SignRequest> sign_request(const hsmux_sign_request* request) {
+  const auto given = read(request);
+  if (!given) return fail(bad_struct());
+  SignRequest sign{};
+  HSMUX_TRY(sign.key, text(given->key, "key"));
+  HSMUX_TRY(sign.algorithm, algorithm(given->algorithm));
+  HSMUX_TRY(sign.message, data(given->data, given->data_bytes));
+  HSMUX_TRY(sign.options, request_options(given->slot, given->timeout_ms));
+  sign.prehashed = given->prehashed != 0;
+  sign.options.hard = given->hard != 0;
+  return sign;
+}
+
+Result<VerifyRequest> verify_request(const hsmux_verify_request* request) {
+  const auto given = read(request);
+  if (!given) return fail(bad_struct());
+  VerifyRequest verify{};
+  HSMUX_TRY(verify.key, text(given->key, "key"));
+  HSMUX_TRY(verify.algorithm, algorithm(given->algorithm));
+  HSMUX_TRY(verify.message, data(given->data, given->data_bytes));
+  HSMUX_TRY(verify.signature, data(given->signature, given->signature_bytes));
+  HSMUX_TRY(verify.options, request_options(given->slot, given->timeout_ms));
+  verify.prehashed = given->prehashed != 0;
+  return verify;
+}
+
+Result<EncryptRequest> encrypt_request(const hsmux_cipher_request* request) {
+  const auto given = read(request);
+  if (!given) return fail(bad_struct());
+  EncryptRequest encrypt{};
+  HSMUX_TRY(encrypt.key, text(given->key, "key"));
+  HSMUX_TRY(encrypt.algorithm, algorithm(given->algorithm));
+  HSMUX_TRY(encrypt.plaintext, data(given->data, given->data_bytes));
+  HSMUX_TRY(encrypt.aad, data(given->aad, given->aad_bytes));
+  HSMUX_TRY(encrypt.options, request_options(given->slot, given->timeout_ms));
+  encrypt.options.hard = given->hard != 0;
+  return encrypt;
+}
+
+Result<DecryptRequest> decrypt_request(const hsmux_cipher_request* request) {
+  const auto given = read(request);
+  if (!given) return fail(bad_struct());
+  DecryptRequest decrypt{};
+  HSMUX_TRY(decrypt.key, text(given->key, "key"));
+  HSMUX_TRY(decrypt.algorithm, algorithm(given->algorithm));
+  HSMUX_TRY(decrypt.ciphertext, data(given->data, given->data_bytes));
+  HSMUX_TRY(decrypt.aad, data(given->aad, given->aad_bytes));
+  HSMUX_TRY(decrypt.options, request_options(given->slot, given->timeout_ms));
+  HSMUX_TRY(const ByteView bound_to, data(given->bound_to, given->bound_to_bytes));
+  if (!bound_to.empty()) decrypt.bound_to.emplace(bound_to.begin(), bound_to.end());
+  decrypt.options.hard = given->hard != 0;
+  return decrypt;
+}
+
+Result<GenerateRequest> generate_request(const hsmux_generate_request* request) {
+  const auto given = read(request);
+  if (!given) return fail(bad_struct());
+  GenerateRequest generate{};
+  HSMUX_TRY(generate.label, text(given->label, "label"));
+  HSMUX_TRY(generate.algorithm, algorithm(given->algorithm));
+  HSMUX_TRY(generate.placement, placement(given->slots));
+  HSMUX_TRY(generate.options, request_options(nullptr, given->timeout_ms));
+  generate.bits = given->bits;
+  generate.software_key = given->software_key != 0;
+  return generate;
+}
+
+hsmux_job Jobs::begin() {
+  const std::lock_guard lock(mutex_);
+  jobs_.emplace(++last_, Job());
+  return last_;
+}
+
+void Jobs::set(hsmux_job number, Job job) {
+  const std::lock_guard lock(mutex_);
+  if (const auto entry = jobs_.find(number); entry != jobs_.end()) entry->second = std::move(job);
+}
+
+void Jobs::end(hsmux_job number) {
+  const std::lock_guard lock(mutex_);
+  jobs_.erase(number);
+}
+
+std::optional<Job> Jobs::find(hsmux_job number) const {
+  const std::lock_guard lock(mutex_);
+  const auto entry = jobs_.find(number);
+  return entry == jobs_.end() ? std::nullopt : std::optional(entry->second);
 }
 
 } // namespace hsmux::c_abi

@@ -4,14 +4,36 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <optional>
+#include <unordered_map>
 
 #include "engine/engine.h"
 #include "engine/hsmux.h"
 
+namespace hsmux::c_abi {
+
+// The jobs that callers may cancel, by number. Any thread.
+class Jobs {
+public:
+  // A number for a request that is about to be submitted.
+  hsmux_job begin();
+  void set(hsmux_job number, Job job); // unless it has ended meanwhile
+  void end(hsmux_job number);
+  [[nodiscard]] std::optional<Job> find(hsmux_job number) const;
+
+private:
+  mutable std::mutex mutex_; // guards what follows
+  hsmux_job last_ = 0;
+  std::unordered_map<hsmux_job, Job> jobs_;
+};
+
+} // namespace hsmux::c_abi
+
 struct hsmux_engine {
   std::unique_ptr<hsmux::Engine> engine;
+  std::shared_ptr<hsmux::c_abi::Jobs> jobs = std::make_shared<hsmux::c_abi::Jobs>(); // completions may outlive this
 };
 
 namespace hsmux::c_abi {
@@ -37,11 +59,25 @@ template <class Struct> std::optional<Struct> read(const Struct* given) {
   return known;
 }
 
+// Into the caller's struct, which may be of another version.
+template <class Struct> void give(const Struct& filled, Struct* out) {
+  if (out == nullptr || out->struct_size < sizeof(std::size_t)) return;
+  const std::size_t size = std::min(out->struct_size, sizeof(Struct));
+  std::memcpy(reinterpret_cast<char*>(out) + sizeof(std::size_t),
+              reinterpret_cast<const char*>(&filled) + sizeof(std::size_t), size - sizeof(std::size_t));
+}
+
 Error bad_struct();
 Result<Algorithm> algorithm(const char* name);
 Result<RequestOptions> request_options(const char* slot, std::int64_t timeout_ms);
 Result<ByteView> data(const std::uint8_t* bytes, std::size_t size);
 Result<std::string_view> text(const char* string, const char* what);
+// The caller's requests as the engine's, with views of the same memory.
+Result<SignRequest> sign_request(const hsmux_sign_request* request);
+Result<VerifyRequest> verify_request(const hsmux_verify_request* request);
+Result<EncryptRequest> encrypt_request(const hsmux_cipher_request* request);
+Result<DecryptRequest> decrypt_request(const hsmux_cipher_request* request);
+Result<GenerateRequest> generate_request(const hsmux_generate_request* request);
 // `request.slots` of hsmux_generate_request.
 Result<std::optional<PlacementConfig>> placement(const char* slots);
 

@@ -1,4 +1,4 @@
-// The C entry points: opening, closing, cryptography. Keys are in c_api_keys.cc.
+// The C entry points: opening, closing, cryptography. Keys are in c_api_keys.cc, submitted work in c_api_submit.cc.
 #include "engine/c_abi.h"
 
 #ifndef HSMUX_VERSION
@@ -116,14 +116,7 @@ hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms) {
 hsmux_status hsmux_sign(hsmux_engine* engine, const hsmux_sign_request* request, uint8_t* out, size_t* out_bytes,
                         hsmux_error* error) {
   return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
-    const auto given = c_abi::read(request);
-    if (!given) return fail(c_abi::bad_struct());
-    SignRequest sign{};
-    HSMUX_TRY(sign.key, c_abi::text(given->key, "key"));
-    HSMUX_TRY(sign.algorithm, c_abi::algorithm(given->algorithm));
-    HSMUX_TRY(sign.message, c_abi::data(given->data, given->data_bytes));
-    HSMUX_TRY(sign.options, c_abi::request_options(given->slot, given->timeout_ms));
-    sign.prehashed = given->prehashed != 0;
+    HSMUX_TRY(const SignRequest sign, c_abi::sign_request(request));
     HSMUX_CHECK(check_room(Engine::output_bytes_max(sign.algorithm, Operation::kSign, 0), out, out_bytes, too_small));
     return target.sign(sign, {out, *out_bytes});
   });
@@ -131,15 +124,7 @@ hsmux_status hsmux_sign(hsmux_engine* engine, const hsmux_sign_request* request,
 
 hsmux_status hsmux_verify(hsmux_engine* engine, const hsmux_verify_request* request, hsmux_error* error) {
   return c_abi::run(engine, error, [&](Engine& target) -> Status {
-    const auto given = c_abi::read(request);
-    if (!given) return fail(c_abi::bad_struct());
-    VerifyRequest verify{};
-    HSMUX_TRY(verify.key, c_abi::text(given->key, "key"));
-    HSMUX_TRY(verify.algorithm, c_abi::algorithm(given->algorithm));
-    HSMUX_TRY(verify.message, c_abi::data(given->data, given->data_bytes));
-    HSMUX_TRY(verify.signature, c_abi::data(given->signature, given->signature_bytes));
-    HSMUX_TRY(verify.options, c_abi::request_options(given->slot, given->timeout_ms));
-    verify.prehashed = given->prehashed != 0;
+    HSMUX_TRY(const VerifyRequest verify, c_abi::verify_request(request));
     return target.verify(verify);
   });
 }
@@ -147,16 +132,9 @@ hsmux_status hsmux_verify(hsmux_engine* engine, const hsmux_verify_request* requ
 hsmux_status hsmux_encrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out, size_t* out_bytes,
                            hsmux_error* error) {
   return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
-    const auto given = c_abi::read(request);
-    if (!given) return fail(c_abi::bad_struct());
-    EncryptRequest encrypt{};
-    HSMUX_TRY(encrypt.key, c_abi::text(given->key, "key"));
-    HSMUX_TRY(encrypt.algorithm, c_abi::algorithm(given->algorithm));
-    HSMUX_TRY(encrypt.plaintext, c_abi::data(given->data, given->data_bytes));
-    HSMUX_TRY(encrypt.aad, c_abi::data(given->aad, given->aad_bytes));
-    HSMUX_TRY(encrypt.options, c_abi::request_options(given->slot, given->timeout_ms));
-    HSMUX_CHECK(check_room(Engine::output_bytes_max(encrypt.algorithm, Operation::kEncrypt, given->data_bytes), out,
-                           out_bytes, too_small));
+    HSMUX_TRY(const EncryptRequest encrypt, c_abi::encrypt_request(request));
+    HSMUX_CHECK(check_room(Engine::output_bytes_max(encrypt.algorithm, Operation::kEncrypt, encrypt.plaintext.size()),
+                           out, out_bytes, too_small));
     return target.encrypt(encrypt, {out, *out_bytes});
   });
 }
@@ -164,18 +142,9 @@ hsmux_status hsmux_encrypt(hsmux_engine* engine, const hsmux_cipher_request* req
 hsmux_status hsmux_decrypt(hsmux_engine* engine, const hsmux_cipher_request* request, uint8_t* out, size_t* out_bytes,
                            hsmux_error* error) {
   return into_buffer(engine, out, out_bytes, error, [&](Engine& target, bool& too_small) -> Result<std::size_t> {
-    const auto given = c_abi::read(request);
-    if (!given) return fail(c_abi::bad_struct());
-    DecryptRequest decrypt{};
-    HSMUX_TRY(decrypt.key, c_abi::text(given->key, "key"));
-    HSMUX_TRY(decrypt.algorithm, c_abi::algorithm(given->algorithm));
-    HSMUX_TRY(decrypt.ciphertext, c_abi::data(given->data, given->data_bytes));
-    HSMUX_TRY(decrypt.aad, c_abi::data(given->aad, given->aad_bytes));
-    HSMUX_TRY(decrypt.options, c_abi::request_options(given->slot, given->timeout_ms));
-    HSMUX_TRY(const ByteView bound_to, c_abi::data(given->bound_to, given->bound_to_bytes));
-    if (!bound_to.empty()) decrypt.bound_to.emplace(bound_to.begin(), bound_to.end());
-    HSMUX_CHECK(check_room(Engine::output_bytes_max(decrypt.algorithm, Operation::kDecrypt, given->data_bytes), out,
-                           out_bytes, too_small));
+    HSMUX_TRY(const DecryptRequest decrypt, c_abi::decrypt_request(request));
+    HSMUX_CHECK(check_room(Engine::output_bytes_max(decrypt.algorithm, Operation::kDecrypt, decrypt.ciphertext.size()),
+                           out, out_bytes, too_small));
     return target.decrypt(decrypt, {out, *out_bytes});
   });
 }

@@ -1,33 +1,15 @@
-// The C entry points for keys and slots, and the asynchronous forms that are not there yet.
+// The C entry points for keys and slots.
 #include "engine/c_abi.h"
 
 using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its
                        // namespace
-
-namespace {
-
-hsmux_status not_yet(hsmux_error* error) {
-  return c_abi::report(
-      make_error(ErrorKind::kUnsupported, "asynchronous work is not in this version of hsmux: use the blocking form"),
-      error);
-}
-
-} // namespace
 
 extern "C" {
 
 hsmux_status hsmux_key_generate(hsmux_engine* engine, const hsmux_generate_request* request, hsmux_key_info* info,
                                 hsmux_error* error) {
   return c_abi::run(engine, error, [&](Engine& target) -> Status {
-    const auto given = c_abi::read(request);
-    if (!given) return fail(c_abi::bad_struct());
-    GenerateRequest generate{};
-    HSMUX_TRY(generate.label, c_abi::text(given->label, "label"));
-    HSMUX_TRY(generate.algorithm, c_abi::algorithm(given->algorithm));
-    HSMUX_TRY(generate.placement, c_abi::placement(given->slots));
-    HSMUX_TRY(generate.options, c_abi::request_options(nullptr, given->timeout_ms));
-    generate.bits = given->bits;
-    generate.software_key = given->software_key != 0;
+    HSMUX_TRY(const GenerateRequest generate, c_abi::generate_request(request));
     HSMUX_TRY(const KeyInfo key, target.generate(generate));
     c_abi::write(key, info);
     return {};
@@ -106,47 +88,5 @@ hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot, hsmux_er
     return target.unlatch(name);
   });
 }
-
-hsmux_status hsmux_submit_sign(hsmux_engine*, const hsmux_sign_request*, hsmux_completion, void*, hsmux_job*,
-                               hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_verify(hsmux_engine*, const hsmux_verify_request*, hsmux_completion, void*, hsmux_job*,
-                                 hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_encrypt(hsmux_engine*, const hsmux_cipher_request*, hsmux_completion, void*, hsmux_job*,
-                                  hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_decrypt(hsmux_engine*, const hsmux_cipher_request*, hsmux_completion, void*, hsmux_job*,
-                                  hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_random(hsmux_engine*, const char*, int64_t, size_t, hsmux_completion, void*, hsmux_job*,
-                                 hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_key_generate(hsmux_engine*, const hsmux_generate_request*, hsmux_completion, void*,
-                                       hsmux_job*, hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_key_find(hsmux_engine*, const char*, int64_t, hsmux_completion, void*, hsmux_job*,
-                                   hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_keys_list(hsmux_engine*, const char*, int64_t, hsmux_key_visitor, hsmux_completion, void*,
-                                    hsmux_job*, hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_key_public(hsmux_engine*, const char*, int64_t, hsmux_completion, void*, hsmux_job*,
-                                     hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_submit_key_delete(hsmux_engine*, const char*, int64_t, hsmux_completion, void*, hsmux_job*,
-                                     hsmux_error* error) {
-  return not_yet(error);
-}
-hsmux_status hsmux_cancel(hsmux_engine*, hsmux_job, hsmux_error* error) { return not_yet(error); }
 
 } // extern "C"

@@ -11,13 +11,14 @@
  * it in advance.
  *  4. Strings are UTF-8 and end with NUL. A NULL string means "not given"; a NULL pointer with a length of 0 is empty
  * data.
- *  5. Times are in milliseconds; 0 is the configuration's default; negative is an error. A time-out bounds waiting and
- * retries, not a call that the vendor's module is in the middle of.
+ *  5. Times are in milliseconds; 0 is the configuration's default; negative is an error. A blocking call works on its
+ * caller's thread: its time-out bounds waiting and retries, not a call that the vendor's module is in the middle of. For
+ * submitted work, and blocking calls with `hard`, it bounds that too.
  *  6. Every function may be called from any thread at any time, except on an engine that is being or has been closed.
  *  7. Functions return an hsmux_status; `error`, which may be NULL, gets the details. A failed call has changed
  * nothing, except where it says so. No C++ exception leaves a function.
- *  8. No callback runs inside the call that registered it, none holds a lock of ours, and none may call back into the
- * engine.
+ *  8. No callback runs inside the call that registered it, and none holds a lock of ours. A completion may submit and
+ * cancel. Nothing else may be called from a callback: it would block a thread of the engine's.
  *  9. PINs are never passed here: the configuration says where they come from.
  */
 #ifndef HSMUX_H
@@ -133,6 +134,7 @@ typedef struct hsmux_sign_request {
   const uint8_t* data;
   size_t data_bytes;
   int32_t prehashed; /* 1: data is the digest */
+  int32_t hard;      /* 1: done as if submitted and waited for: see convention 5. Of no effect where it is submitted */
 } hsmux_sign_request;
 
 typedef struct hsmux_verify_request { /* on this host, with the public key */
@@ -156,6 +158,7 @@ typedef struct hsmux_cipher_request {
   size_t aad_bytes;
   const uint8_t* bound_to; /* AES-GCM decryption: the CKA_ID in the envelope, where it is not the key's */
   size_t bound_to_bytes;
+  int32_t hard; /* as of hsmux_sign_request */
 } hsmux_cipher_request;
 
 /* ECDSA signatures are DER. */
@@ -218,12 +221,12 @@ HSMUX_API hsmux_status hsmux_key_delete(hsmux_engine* engine, const char* key, i
 HSMUX_API hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot, hsmux_error* error);
 
 /* --- Asynchronous forms --- */
-/* NOT IN THIS VERSION: they check nothing and answer HSMUX_UNSUPPORTED at once, and the completion is never called.
- *
- * As designed: inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the
- * engine, never inside the call; `result` is what the blocking form writes to its buffer (keys: the public key's DER
- * for hsmux_submit_key_public, NULL otherwise) and `info` the key concerned, or NULL. On any other answer `done` never
- * runs. */
+/* Inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the engine, never
+ * inside the call; `result` is what the blocking form writes to its buffer (keys: the public key's DER for
+ * hsmux_submit_key_public, NULL otherwise) and `info` the key concerned, or NULL. On any other answer `done` never runs:
+ * what is wrong with the request, HSMUX_OVERLOADED (too many are submitted, or what waits already takes longer than the
+ * time-out allows), HSMUX_CLOSED. `job` may be NULL. `done` should return soon. hsmux_close ends what is left with
+ * HSMUX_CLOSED, after which `done` has run for all. A key made after its request ended is deleted. */
 typedef void (*hsmux_completion)(void* context, hsmux_status status, const uint8_t* result, size_t result_bytes,
                                  const hsmux_key_info* info, const hsmux_error* error);
 typedef uint64_t hsmux_job; /* 0 is none */
@@ -253,7 +256,29 @@ HSMUX_API hsmux_status hsmux_submit_key_public(hsmux_engine* engine, const char*
 HSMUX_API hsmux_status hsmux_submit_key_delete(hsmux_engine* engine, const char* key, int64_t timeout_ms,
                                                hsmux_completion done, void* context, hsmux_job* job,
                                                hsmux_error* error);
-/* Cancels what has not started: its completion runs with HSMUX_CLOSED. HSMUX_CONFLICT: it has started or ended. */
+/* Many at once: all are taken or none, and they start together. `done` runs once for each, with its place, on any thread,
+ * several at once. `jobs`: room for `count`, or NULL. Encryption on this host (RSA-OAEP) is not done in batches. */
+typedef void (*hsmux_batch_completion)(void* context, size_t index, hsmux_status status, const uint8_t* result,
+                                       size_t result_bytes, const hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_sign_batch(hsmux_engine* engine, const hsmux_sign_request* const* requests,
+                                               size_t count, hsmux_batch_completion done, void* context,
+                                               hsmux_job* jobs, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_encrypt_batch(hsmux_engine* engine, const hsmux_cipher_request* const* requests,
+                                                  size_t count, hsmux_batch_completion done, void* context,
+                                                  hsmux_job* jobs, hsmux_error* error);
+HSMUX_API hsmux_status hsmux_submit_decrypt_batch(hsmux_engine* engine, const hsmux_cipher_request* const* requests,
+                                                  size_t count, hsmux_batch_completion done, void* context,
+                                                  hsmux_job* jobs, hsmux_error* error);
+
+typedef struct hsmux_work_stats {
+  size_t struct_size;
+  uint64_t submitted;                 /* submitted and not ended */
+  uint64_t waiting;                   /* requests, blocking ones too, that wait for a session */
+  uint64_t threads, idle, quarantined; /* of the engine; quarantined: the module does not let them go */
+} hsmux_work_stats;
+HSMUX_API hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_error* error);
+
+/* Cancels what has not started: its completion runs with HSMUX_CANCELLED. HSMUX_CONFLICT: it has started or ended. */
 HSMUX_API hsmux_status hsmux_cancel(hsmux_engine* engine, hsmux_job job, hsmux_error* error);
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 /* Uses the C ABI as a C programmer would: argv[1] is a configuration with two slots. Exit status 0 when all is as it
  * should be. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +16,7 @@ static int failures = 0;
   } while (0)
 
 static const uint8_t kMessage[] = "an event to be signed";
-static volatile int log_lines = 0, events = 0, visits = 0, completions = 0;
+static volatile int log_lines = 0, events = 0, visits = 0;
 
 static void on_log(void* context, hsmux_log_level level, const char* text) {
   CHECK(context == &failures);
@@ -32,15 +33,56 @@ static void on_event(void* context, const hsmux_event* event) {
 }
 
 static void on_key(void* context, const hsmux_key_info* info) {
-  CHECK(context == &failures);
+  CHECK(context != NULL);
   CHECK(info->id[0] != '\0');
   ++visits;
 }
 
+/* What a completion brought, for the thread that waits for it. */
+typedef struct waited {
+  pthread_mutex_t mutex;
+  pthread_cond_t changed;
+  int calls, bad;
+  hsmux_status status;
+  uint8_t result[4096];
+  size_t result_bytes;
+  char label[304];
+} waited;
+
+static void begin(waited* w) {
+  memset(w, 0, sizeof *w);
+  pthread_mutex_init(&w->mutex, NULL);
+  pthread_cond_init(&w->changed, NULL);
+}
+
+static void wait_for(waited* w, int calls) {
+  pthread_mutex_lock(&w->mutex);
+  while (w->calls < calls) pthread_cond_wait(&w->changed, &w->mutex);
+  pthread_mutex_unlock(&w->mutex);
+}
+
 static void on_completion(void* context, hsmux_status status, const uint8_t* result, size_t result_bytes,
                           const hsmux_key_info* info, const hsmux_error* error) {
-  (void)context, (void)status, (void)result, (void)result_bytes, (void)info, (void)error;
-  ++completions;
+  waited* w = context;
+  pthread_mutex_lock(&w->mutex);
+  ++w->calls;
+  w->status = status;
+  if (error == NULL || error->status != (int32_t)status) ++w->bad;
+  if (result_bytes <= sizeof w->result && result_bytes > 0) memcpy(w->result, result, result_bytes);
+  w->result_bytes = result_bytes;
+  if (info != NULL) memcpy(w->label, info->label, sizeof w->label);
+  pthread_cond_signal(&w->changed);
+  pthread_mutex_unlock(&w->mutex);
+}
+
+static void on_batch(void* context, size_t index, hsmux_status status, const uint8_t* result, size_t result_bytes,
+                     const hsmux_error* error) {
+  waited* w = context;
+  pthread_mutex_lock(&w->mutex);
+  ++w->calls;
+  if (status != HSMUX_OK || error->status != HSMUX_OK || index >= 10 || result == NULL || result_bytes < 60) ++w->bad;
+  pthread_cond_signal(&w->changed);
+  pthread_mutex_unlock(&w->mutex);
 }
 
 static hsmux_engine* open_engine(const char* config) {
@@ -226,18 +268,121 @@ static void check_bad_configuration(void) {
   CHECK(hsmux_open(&options, &engine, &error) == HSMUX_IO);
 }
 
-static void check_asynchronous_forms(hsmux_engine* engine) {
+static void check_submitted_cryptography(hsmux_engine* engine) {
   hsmux_sign_request sign;
+  hsmux_verify_request verify;
+  hsmux_cipher_request cipher;
   hsmux_error error;
   hsmux_job job = 0;
-  HSMUX_INIT(&sign);
+  waited w;
   HSMUX_INIT(&error);
-  CHECK(hsmux_submit_sign(engine, &sign, on_completion, NULL, &job, &error) == HSMUX_UNSUPPORTED);
-  CHECK(strstr(error.message, "blocking") != NULL);
-  CHECK(hsmux_submit_random(engine, NULL, 0, 8, on_completion, NULL, &job, NULL) == HSMUX_UNSUPPORTED);
-  CHECK(hsmux_submit_key_delete(engine, "c-sign", 0, on_completion, NULL, &job, NULL) == HSMUX_UNSUPPORTED);
-  CHECK(hsmux_cancel(engine, 1, NULL) == HSMUX_UNSUPPORTED);
-  CHECK(completions == 0);
+  HSMUX_INIT(&sign);
+  sign.key = "c-sign";
+  sign.algorithm = "ecdsa-p256-sha256";
+  sign.data = kMessage;
+  sign.data_bytes = sizeof kMessage;
+  begin(&w);
+  CHECK(hsmux_submit_sign(engine, &sign, on_completion, &w, &job, &error) == HSMUX_OK && job != 0);
+  wait_for(&w, 1);
+  CHECK(w.status == HSMUX_OK && w.bad == 0 && w.result_bytes > 60);
+  CHECK(hsmux_cancel(engine, job, &error) == HSMUX_CONFLICT);
+  HSMUX_INIT(&verify);
+  verify.key = sign.key;
+  verify.algorithm = sign.algorithm;
+  verify.data = kMessage;
+  verify.data_bytes = sizeof kMessage;
+  verify.signature = w.result;
+  verify.signature_bytes = w.result_bytes;
+  CHECK(hsmux_submit_verify(engine, &verify, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 2);
+  CHECK(w.status == HSMUX_OK && w.bad == 0);
+
+  HSMUX_INIT(&cipher);
+  cipher.key = "c-aes";
+  cipher.algorithm = "aes-256-gcm";
+  cipher.data = kMessage;
+  cipher.data_bytes = sizeof kMessage;
+  CHECK(hsmux_submit_encrypt(engine, &cipher, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 3);
+  CHECK(w.status == HSMUX_OK && w.bad == 0);
+  cipher.data = w.result;
+  cipher.data_bytes = w.result_bytes;
+  CHECK(hsmux_submit_decrypt(engine, &cipher, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 4);
+  CHECK(w.status == HSMUX_OK && w.result_bytes == sizeof kMessage && memcmp(w.result, kMessage, sizeof kMessage) == 0);
+  CHECK(hsmux_submit_random(engine, NULL, 0, 8, on_completion, &w, NULL, NULL) == HSMUX_OK);
+  wait_for(&w, 5);
+  CHECK(w.status == HSMUX_OK && w.result_bytes == 8);
+
+  /* A mistake is told at once, and nothing is called. */
+  sign.algorithm = "rot13";
+  CHECK(hsmux_submit_sign(engine, &sign, on_completion, &w, &job, &error) == HSMUX_INVALID_ARGUMENT && job == 0);
+  sign.algorithm = "ecdsa-p256-sha256";
+  CHECK(hsmux_submit_sign(engine, &sign, NULL, &w, NULL, &error) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_cancel(engine, 12345, &error) == HSMUX_CONFLICT);
+  CHECK(w.calls == 5);
+}
+
+static void check_batch(hsmux_engine* engine) {
+  hsmux_sign_request sign;
+  const hsmux_sign_request* requests[10];
+  hsmux_job jobs[10];
+  hsmux_work_stats stats;
+  hsmux_error error;
+  uint8_t out[128];
+  size_t size = sizeof out;
+  waited w;
+  size_t i;
+  HSMUX_INIT(&error);
+  HSMUX_INIT(&sign);
+  sign.key = "c-sign";
+  sign.algorithm = "ecdsa-p256-sha256";
+  sign.data = kMessage;
+  sign.data_bytes = sizeof kMessage;
+  for (i = 0; i < 10; ++i) requests[i] = &sign;
+  begin(&w);
+  CHECK(hsmux_submit_sign_batch(engine, requests, 10, on_batch, &w, jobs, &error) == HSMUX_OK);
+  wait_for(&w, 10);
+  CHECK(w.bad == 0);
+  requests[5] = NULL;
+  CHECK(hsmux_submit_sign_batch(engine, requests, 10, on_batch, &w, NULL, &error) == HSMUX_INVALID_ARGUMENT);
+  CHECK(w.calls == 10);
+  HSMUX_INIT(&stats);
+  CHECK(hsmux_work(engine, &stats, &error) == HSMUX_OK && stats.threads > 0 && stats.quarantined == 0);
+  sign.hard = 1;
+  CHECK(hsmux_sign(engine, &sign, out, &size, &error) == HSMUX_OK && size > 60);
+}
+
+static void check_submitted_key_management(hsmux_engine* engine) {
+  hsmux_generate_request generate;
+  hsmux_error error;
+  waited w;
+  HSMUX_INIT(&error);
+  HSMUX_INIT(&generate);
+  generate.label = "c-submitted";
+  generate.algorithm = "aes-256-gcm";
+  generate.software_key = 1;
+  begin(&w);
+  CHECK(hsmux_submit_key_generate(engine, &generate, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 1);
+  CHECK(w.status == HSMUX_OK && strcmp(w.label, "c-submitted") == 0);
+  memset(w.label, 0, sizeof w.label);
+  CHECK(hsmux_submit_key_find(engine, "c-submitted", 0, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 2);
+  CHECK(w.status == HSMUX_OK && strcmp(w.label, "c-submitted") == 0);
+  visits = 0;
+  CHECK(hsmux_submit_keys_list(engine, NULL, 0, on_key, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 3);
+  CHECK(w.status == HSMUX_OK && visits == 4);
+  CHECK(hsmux_submit_key_public(engine, "c-sign", 0, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 4);
+  CHECK(w.status == HSMUX_OK && w.result_bytes == 91);
+  CHECK(hsmux_submit_key_delete(engine, "c-submitted", 0, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 5);
+  CHECK(w.status == HSMUX_OK);
+  CHECK(hsmux_submit_key_find(engine, "c-submitted", 0, on_completion, &w, NULL, &error) == HSMUX_OK);
+  wait_for(&w, 6);
+  CHECK(w.status == HSMUX_KEY_NOT_FOUND && w.bad == 0);
 }
 
 int main(int argc, char** argv) {
@@ -257,7 +402,9 @@ int main(int argc, char** argv) {
   check_cipher(engine, "c-aes", "aes-256-gcm");
   check_keys(engine);
   check_bad_arguments(engine);
-  check_asynchronous_forms(engine);
+  check_submitted_cryptography(engine);
+  check_batch(engine);
+  check_submitted_key_management(engine);
   CHECK(hsmux_random(engine, NULL, 0, random, sizeof random, NULL) == HSMUX_OK);
   CHECK(memcmp(random, zero, sizeof zero) != 0);
   CHECK(hsmux_slot_unlatch(engine, "nowhere", NULL) == HSMUX_INVALID_ARGUMENT);
