@@ -13,6 +13,7 @@
 #include "tools/bench_rows.h"
 #include "tools/bench_side.h"
 #include "tools/command.h"
+#include "tools/line_socket.h"
 #include "tools/softhsm_folder.h"
 #include "tools/terminal.h"
 
@@ -30,13 +31,14 @@ struct Comparison {
   std::string name;
   BenchWork engine, raw;
   BenchRow goal{};
+  std::string control = {}; // of the simulator, before its process's number
 };
 
 struct Outcome {
   const Comparison* comparison = nullptr;
   double ratio = 0, ratio_low = 0, ratio_high = 0; // median of the pairs, and its interval of 95 %
-  double raw_median = 0, raw_min = 0, raw_max = 0; // operations a second
-  BenchRun engine;                                 // medians
+  BenchRun engine, raw;                            // medians
+  double raw_min = 0, raw_max = 0;                 // operations a second
   std::uint64_t errors = 0;
   std::string first_error;
 };
@@ -62,29 +64,39 @@ std::size_t interval_rank(std::size_t n) {
   return rank;
 }
 
-Result<Outcome> compare(const Comparison& comparison, const Options& options) {
-  HSMUX_TRY(const auto raw, BenchSide::start(comparison.raw));
-  HSMUX_TRY(const auto engine, BenchSide::start(comparison.engine));
-  // The engine finds its concurrency and copies its keys; both sides warm up.
-  HSMUX_CHECK(engine->run(std::max(options.milliseconds * 4, 1000U)));
-  HSMUX_CHECK(raw->run(options.milliseconds));
+// The runs of one side, and their medians.
+struct Runs {
+  std::vector<BenchRun> all;
 
-  Outcome outcome{.comparison = &comparison, .engine = {}, .first_error = {}};
-  std::vector<double> ratios, raw_rates, rates, mean, p50, p99, p999, cpu;
-  for (std::uint32_t pair = 0; pair < options.pairs; ++pair) {
-    if (Program::interrupted()) return fail(ErrorKind::kClosed, "interrupted");
-    BenchRun by_raw, by_engine;
-    for (const bool raw_now : {pair % 2 == 0, pair % 2 == 1}) {
-      HSMUX_TRY((raw_now ? by_raw : by_engine), (raw_now ? *raw : *engine).run(options.milliseconds));
-    }
+  template <class Of> [[nodiscard]] double middle(Of of) const {
+    std::vector<double> values;
+    for (const BenchRun& run : all) values.push_back(of(run));
+    return median(std::move(values));
+  }
+  [[nodiscard]] BenchRun middle() const {
+    BenchRun run{.first_error = {}};
+    run.seconds = 1;
+    run.operations = static_cast<std::uint64_t>(middle([](const BenchRun& each) { return each.rate(); }));
+    run.cpu_seconds = middle([](const BenchRun& each) { return each.cpu_us(); }) * run.rate() / 1e6;
+    run.mean_us = middle([](const BenchRun& each) { return each.mean_us; });
+    run.p50_us = middle([](const BenchRun& each) { return each.p50_us; });
+    run.p99_us = middle([](const BenchRun& each) { return each.p99_us; });
+    run.p999_us = middle([](const BenchRun& each) { return each.p999_us; });
+    run.own_p50_us = middle([](const BenchRun& each) { return each.own_p50_us; });
+    return run;
+  }
+};
+
+// `raw` and `engine` have a run for each pair.
+Outcome outcome_of(const Comparison& comparison, const Runs& raw, const Runs& engine) {
+  Outcome outcome{.comparison = &comparison, .engine = engine.middle(), .raw = raw.middle(), .first_error = {}};
+  std::vector<double> ratios;
+  outcome.raw_min = raw.all.front().rate();
+  for (std::size_t i = 0; i < raw.all.size(); ++i) {
+    const BenchRun &by_raw = raw.all[i], &by_engine = engine.all[i];
     ratios.push_back(by_raw.rate() > 0 ? by_engine.rate() / by_raw.rate() : 0);
-    raw_rates.push_back(by_raw.rate());
-    rates.push_back(by_engine.rate());
-    mean.push_back(by_engine.mean_us);
-    p50.push_back(by_engine.p50_us);
-    p99.push_back(by_engine.p99_us);
-    p999.push_back(by_engine.p999_us);
-    cpu.push_back(by_engine.cpu_us());
+    outcome.raw_min = std::min(outcome.raw_min, by_raw.rate());
+    outcome.raw_max = std::max(outcome.raw_max, by_raw.rate());
     outcome.errors += by_engine.errors + by_raw.errors;
     if (outcome.first_error.empty()) outcome.first_error = by_engine.first_error + by_raw.first_error;
   }
@@ -93,17 +105,53 @@ Result<Outcome> compare(const Comparison& comparison, const Options& options) {
   const std::size_t rank = interval_rank(ratios.size());
   outcome.ratio_low = ratios[rank - 1];
   outcome.ratio_high = ratios[ratios.size() - rank];
-  outcome.raw_median = median(raw_rates);
-  outcome.raw_min = *std::ranges::min_element(raw_rates);
-  outcome.raw_max = *std::ranges::max_element(raw_rates);
-  outcome.engine.seconds = 1;
-  outcome.engine.operations = static_cast<std::uint64_t>(median(rates));
-  outcome.engine.cpu_seconds = median(cpu) * median(rates) / 1e6;
-  outcome.engine.mean_us = median(mean);
-  outcome.engine.p50_us = median(p50);
-  outcome.engine.p99_us = median(p99);
-  outcome.engine.p999_us = median(p999);
   return outcome;
+}
+
+Result<Outcome> compare(const Comparison& comparison, const Options& options) {
+  HSMUX_TRY(const auto raw, BenchSide::start(comparison.raw));
+  HSMUX_TRY(const auto engine, BenchSide::start(comparison.engine));
+  // The engine finds its concurrency and copies its keys; both sides warm up.
+  HSMUX_CHECK(engine->run(std::max(options.milliseconds * 4, 1000U)));
+  HSMUX_CHECK(raw->run(options.milliseconds));
+  Runs by_raw, by_engine;
+  for (std::uint32_t pair = 0; pair < options.pairs; ++pair) {
+    if (Program::interrupted()) return fail(ErrorKind::kClosed, "interrupted");
+    for (const bool raw_now : {pair % 2 == 0, pair % 2 == 1}) {
+      HSMUX_TRY(BenchRun run, (raw_now ? *raw : *engine).run(options.milliseconds));
+      (raw_now ? by_raw : by_engine).all.push_back(std::move(run));
+    }
+  }
+  return outcome_of(comparison, by_raw, by_engine);
+}
+
+Status play_settings(const std::string& control, const std::string& settings) {
+  const nlohmann::json request{{"command", "apply"}, {"settings", settings}};
+  HSMUX_TRY(const std::string answer, ask_socket(control, request.dump(), std::chrono::seconds(10)));
+  if (answer.starts_with(R"({"ok":true)")) return {};
+  return fail(ErrorKind::kInternal, "the simulator refused: " + answer);
+}
+
+// The engine with itself: before and after a slot has stalled. `control` is the socket of the engine's simulator, but
+// for the number of its process.
+Result<Outcome> compare_stall(const Comparison& comparison, const Options& options) {
+  HSMUX_TRY(const auto engine, BenchSide::start(comparison.engine));
+  const std::string control = comparison.control + std::to_string(engine->process());
+  constexpr std::uint32_t kSettle = 1500;
+  HSMUX_CHECK(engine->run(std::max(options.milliseconds * 4, 1000U)));
+  Runs before, after;
+  for (std::uint32_t pair = 0; pair < options.pairs; ++pair) {
+    if (Program::interrupted()) return fail(ErrorKind::kClosed, "interrupted");
+    HSMUX_TRY(BenchRun first, engine->run(options.milliseconds));
+    HSMUX_CHECK(play_settings(control, stall_settings(true)));
+    HSMUX_CHECK(engine->run(options.milliseconds));
+    HSMUX_CHECK(play_settings(control, stall_settings(false)));
+    HSMUX_CHECK(engine->run(kSettle));
+    HSMUX_TRY(BenchRun second, engine->run(options.milliseconds));
+    before.all.push_back(std::move(first));
+    after.all.push_back(std::move(second));
+  }
+  return outcome_of(comparison, before, after);
 }
 
 // --- what is compared ---
@@ -121,7 +169,7 @@ public:
   // Of simulated HSMs; the module is at `module`.
   Result<std::string> simhsm(std::string_view hsm, const std::string& module) const {
     const std::string base = fmt::format("{}/sim-{}", folder_->path(), hsm);
-    HSMUX_CHECK(write(base + ".settings.toml", hsm_settings(hsm)));
+    HSMUX_CHECK(write(base + ".settings.toml", hsm_settings(hsm, control_of(hsm) + "%p")));
     HSMUX_CHECK(write(base + ".pin", "1234"));
     std::string text = fmt::format("[module.sim]\npath = '{}'\nenvironment = {{ HSMUX_SIM_CONFIG = '{}' }}\n[keys]\n"
                                    "development_software_keys = true\n",
@@ -132,6 +180,11 @@ public:
     }
     HSMUX_CHECK(write(base + ".toml", text));
     return base + ".toml";
+  }
+
+  // The sockets by which the simulators are controlled, before the numbers of their processes.
+  [[nodiscard]] std::string control_of(std::string_view hsm) const {
+    return fmt::format("{}/sim-{}.control.", folder_->path(), hsm);
   }
 
 private:
@@ -147,15 +200,28 @@ private:
   std::unique_ptr<SofthsmFolder> folder_;
 };
 
+std::string name_of(const BenchRow& row) {
+  switch (row.mode) {
+  case BenchMode::kCalls: break;
+  case BenchMode::kSubmit:
+    return fmt::format("{}, {} in flight, raw {} callers", row.name, row.callers, row.raw_callers);
+  case BenchMode::kPoisson: return fmt::format("{}, {:.0f}/s", row.name, row.rate);
+  }
+  return row.slots == 1 ? fmt::format("{}, {} callers", row.name, row.callers)
+                        : fmt::format("{}, {} slots, {} callers", row.name, row.slots, row.callers);
+}
+
 Result<std::vector<Comparison>> built_in(const BuiltIn& files, const Options& options) {
   std::vector<Comparison> result;
   for (const BenchRow& row : bench_rows()) {
     if (row.module == BenchModule::kSimhsm && options.simhsm.empty()) continue;
-    const std::string name = fmt::format("{}, {} callers", row.name, row.callers);
+    const std::string name = name_of(row);
     if (name.find(options.only) == std::string::npos) continue;
     HSMUX_TRY(const std::string path,
               row.module == BenchModule::kSofthsm ? files.softhsm() : files.simhsm(row.hsm, options.simhsm));
     const BenchWork engine{.config_path = path,
+                           .mode = row.mode,
+                           .rate = row.rate,
                            .raw = false,
                            .key = fmt::format("bench-{}", row.algorithm),
                            .algorithm = std::string(row.algorithm),
@@ -168,10 +234,12 @@ Result<std::vector<Comparison>> built_in(const BuiltIn& files, const Options& op
                            .copies = std::string(row.copies)};
     BenchWork raw = engine;
     raw.raw = true;
+    raw.mode = BenchMode::kCalls;
+    if (row.raw_callers != 0) raw.callers = row.raw_callers;
     raw.sessions = 1; // the engine of that side only makes the key
     raw.locks = row.module == BenchModule::kSofthsm ? "os" : "";
     raw.copies = "off";
-    result.push_back({name, engine, raw, row});
+    result.push_back({name, engine, raw, row, files.control_of(row.hsm)});
   }
   return result;
 }
@@ -180,6 +248,8 @@ Result<std::vector<Comparison>> configured(const Program& program, const Options
   std::vector<Comparison> result;
   for (const std::uint32_t callers : options.callers) {
     BenchWork engine{.config_path = program.options.config_path,
+                     .mode = BenchMode::kCalls,
+                     .rate = 0,
                      .raw = false,
                      .key = options.key,
                      .algorithm = options.algorithm,
@@ -194,7 +264,7 @@ Result<std::vector<Comparison>> configured(const Program& program, const Options
     raw.raw = true;
     raw.copies = "off";
     result.push_back(
-        {fmt::format("{}, {} callers", options.algorithm, callers), std::move(engine), std::move(raw), {}});
+        {fmt::format("{}, {} callers", options.algorithm, callers), std::move(engine), std::move(raw), {}, {}});
   }
   return result;
 }
@@ -219,6 +289,14 @@ std::string verdict(const Outcome& outcome) {
     check(outcome.engine.p999_us <= goal.p999_of_mean_max * outcome.engine.mean_us,
           fmt::format("p99.9 <= {:.0f} x mean", goal.p999_of_mean_max));
   }
+  if (goal.cpu_ratio_max > 0) {
+    check(outcome.engine.cpu_us() <= goal.cpu_ratio_max * outcome.raw.cpu_us(),
+          fmt::format("CPU <= {:.1f} x raw's {:.1f} us", goal.cpu_ratio_max, outcome.raw.cpu_us()));
+  }
+  if (goal.own_p50_max_us > 0) {
+    const double own = outcome.engine.own_p50_us - outcome.raw.p50_us;
+    check(own <= goal.own_p50_max_us, fmt::format("own p50 {:.1f} <= {:.0f} us", own, goal.own_p50_max_us));
+  }
   if (wanted.empty()) return "";
   return fmt::format("{} ({})", reached ? "yes" : "NO", wanted);
 }
@@ -226,11 +304,13 @@ std::string verdict(const Outcome& outcome) {
 nlohmann::json as_json(const Outcome& outcome) {
   nlohmann::json json{{"name", outcome.comparison->name},      {"ratio", outcome.ratio},
                       {"ratio_low", outcome.ratio_low},        {"ratio_high", outcome.ratio_high},
-                      {"raw_per_second", outcome.raw_median},  {"raw_per_second_min", outcome.raw_min},
+                      {"raw_per_second", outcome.raw.rate()},  {"raw_per_second_min", outcome.raw_min},
                       {"raw_per_second_max", outcome.raw_max}, {"per_second", outcome.engine.rate()},
                       {"mean_us", outcome.engine.mean_us},     {"p50_us", outcome.engine.p50_us},
                       {"p99_us", outcome.engine.p99_us},       {"p999_us", outcome.engine.p999_us},
-                      {"cpu_us", outcome.engine.cpu_us()},     {"errors", outcome.errors}};
+                      {"cpu_us", outcome.engine.cpu_us()},     {"raw_cpu_us", outcome.raw.cpu_us()},
+                      {"raw_p50_us", outcome.raw.p50_us},      {"errors", outcome.errors}};
+  if (outcome.comparison->goal.mode == BenchMode::kPoisson) json["own_p50_us"] = outcome.engine.own_p50_us;
   if (const std::string text = verdict(outcome); !text.empty()) json["reached"] = text;
   if (!outcome.first_error.empty()) json["first_error"] = outcome.first_error;
   return json;
@@ -275,7 +355,8 @@ Result<ExitCode> run(const Program& program, const Options& options) {
   std::vector<Outcome> outcomes;
   for (const Comparison& comparison : comparisons) {
     program.note(fmt::format("{} of {}: {}", outcomes.size() + 1, comparisons.size(), comparison.name));
-    HSMUX_TRY(Outcome outcome, compare(comparison, options));
+    HSMUX_TRY(Outcome outcome,
+              comparison.goal.stall ? compare_stall(comparison, options) : compare(comparison, options));
     outcomes.push_back(std::move(outcome));
   }
   HSMUX_CHECK(report(program, outcomes));

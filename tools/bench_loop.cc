@@ -1,13 +1,16 @@
 #include "tools/bench_loop.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <mutex>
 #include <numeric>
 #include <optional>
+#include <random>
 #include <thread>
 
 #include "mechanisms/key_name.h"
@@ -46,10 +49,29 @@ struct BenchLoop::Caller {
 };
 
 struct BenchLoop::Measured {
-  Latencies latencies{kLatenciesPerCaller};
+  Latencies latencies{kLatenciesPerCaller}, own{kLatenciesPerCaller};
   double sum_us = 0;
   std::uint64_t operations = 0, errors = 0;
   std::string first_error;
+
+  void add(const Error* error, nanoseconds latency) {
+    if (error != nullptr) {
+      if (errors++ == 0) first_error = error->text();
+      return;
+    }
+    ++operations;
+    latencies.add(latency);
+    sum_us += microseconds(latency);
+  }
+};
+
+// One request after the other, each submitted by the completion of the one before.
+struct BenchLoop::Chain {
+  const Caller* caller = nullptr;
+  Measured* measured = nullptr;
+  const std::atomic<bool>* stop = nullptr;
+  std::atomic<std::size_t>* running = nullptr;
+  TimePoint start{};
 };
 
 BenchLoop::~BenchLoop() = default;
@@ -189,34 +211,115 @@ void BenchLoop::work(Caller& caller, const std::atomic<bool>& stop, Measured& me
   while (!stop.load(std::memory_order_relaxed)) {
     const Result<std::size_t> done = once(caller);
     const TimePoint end = MonotonicClock::now();
-    if (done) {
-      ++measured.operations;
-      measured.latencies.add(end - start);
-      measured.sum_us += microseconds(end - start);
-    } else if (measured.errors++ == 0) {
-      measured.first_error = done.error().text();
-    }
+    measured.add(done ? nullptr : &done.error(), end - start);
     start = end;
   }
 }
 
+void BenchLoop::run_calls(std::chrono::milliseconds time, std::vector<Measured>& measured) {
+  std::atomic<bool> stop{false};
+  const TimePoint start = MonotonicClock::now();
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < callers_.size(); ++i) {
+    threads.emplace_back([&, i] { work(*callers_[i], stop, measured[i]); });
+  }
+  std::this_thread::sleep_until(start + time);
+  stop = true;
+}
+
+Result<Job> BenchLoop::submit(const Caller& caller, Completion<Bytes> done) {
+  if (spec_->signs) {
+    return engine_->submit(SignRequest{.key = work_.key,
+                                       .algorithm = spec_->algorithm,
+                                       .message = caller.in,
+                                       .prehashed = spec_->hash.has_value(),
+                                       .options = {}},
+                           std::move(done));
+  }
+  if (key_family(spec_->key) == KeyFamily::kRsa) {
+    return engine_->submit(DecryptRequest{.key = work_.key,
+                                          .algorithm = spec_->algorithm,
+                                          .ciphertext = caller.in,
+                                          .aad = {},
+                                          .bound_to = std::nullopt,
+                                          .options = {}},
+                           std::move(done));
+  }
+  return engine_->submit(
+      EncryptRequest{.key = work_.key, .algorithm = spec_->algorithm, .plaintext = caller.in, .aad = {}, .options = {}},
+      std::move(done));
+}
+
+void BenchLoop::go_on(Chain& chain) {
+  chain.start = MonotonicClock::now();
+  const Result<Job> job = submit(*chain.caller, [this, &chain](const Result<Bytes>& result) {
+    chain.measured->add(result ? nullptr : &result.error(), MonotonicClock::now() - chain.start);
+    if (!chain.stop->load(std::memory_order_relaxed)) return go_on(chain);
+    if (chain.running->fetch_sub(1) == 1) chain.running->notify_all();
+  });
+  if (job) return;
+  chain.measured->add(&job.error(), {});
+  if (chain.running->fetch_sub(1) == 1) chain.running->notify_all();
+}
+
+void BenchLoop::run_submit(std::chrono::milliseconds time, std::vector<Measured>& measured) {
+  std::atomic<bool> stop{false};
+  std::atomic<std::size_t> running{callers_.size()};
+  const TimePoint start = MonotonicClock::now();
+  std::vector<Chain> chains(callers_.size());
+  for (std::size_t i = 0; i < callers_.size(); ++i) {
+    chains[i] = {.caller = callers_[i].get(), .measured = &measured[i], .stop = &stop, .running = &running};
+    go_on(chains[i]);
+  }
+  std::this_thread::sleep_until(start + time);
+  stop = true;
+  for (std::size_t left = running; left != 0; left = running) running.wait(left);
+}
+
+// One thread is the source of the arrivals; it sleeps until the next one, as closely as the system can.
+void BenchLoop::run_poisson(std::chrono::milliseconds time, std::vector<Measured>& measured) {
+  prctl(PR_SET_TIMERSLACK, 1UL);
+  std::mutex mutex; // guards measured[0]
+  std::atomic<std::size_t> running{1};
+  std::mt19937_64 random{20'261'124};
+  std::exponential_distribution<double> gap(work_.rate);
+  const TimePoint start = MonotonicClock::now();
+  double at = 0;
+  while (true) {
+    at += gap(random);
+    const TimePoint intended = start + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(at));
+    if (intended >= start + time) break;
+    std::this_thread::sleep_until(intended);
+    ++running;
+    const TimePoint submitted = MonotonicClock::now();
+    const auto ended = [&, intended, submitted](const Result<Bytes>& result) {
+      const TimePoint now = MonotonicClock::now();
+      {
+        const std::lock_guard lock(mutex);
+        measured[0].add(result ? nullptr : &result.error(), now - intended);
+        measured[0].own.add(now - submitted);
+      }
+      if (running.fetch_sub(1) == 1) running.notify_all();
+    };
+    if (const Result<Job> job = submit(*callers_.front(), ended); !job) ended(fail(job.error()));
+  }
+  --running;
+  for (std::size_t left = running; left != 0; left = running) running.wait(left);
+}
+
 BenchRun BenchLoop::run(std::chrono::milliseconds time) {
   std::vector<Measured> measured(callers_.size());
-  std::atomic<bool> stop{false};
   const double cpu_before = cpu_seconds();
   const TimePoint start = MonotonicClock::now();
-  {
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < callers_.size(); ++i) {
-      threads.emplace_back([&, i] { work(*callers_[i], stop, measured[i]); });
-    }
-    std::this_thread::sleep_until(start + time);
-    stop = true;
+  switch (work_.mode) {
+  case BenchMode::kCalls: run_calls(time, measured); break;
+  case BenchMode::kSubmit: run_submit(time, measured); break;
+  case BenchMode::kPoisson: run_poisson(time, measured); break;
   }
   BenchRun run{.seconds = std::chrono::duration<double>(MonotonicClock::now() - start).count(),
                .cpu_seconds = cpu_seconds() - cpu_before,
                .first_error = {}};
-  std::vector<nanoseconds> latencies;
+  std::vector<nanoseconds> latencies, own;
   double sum_us = 0;
   for (const Measured& each : measured) {
     run.operations += each.operations;
@@ -224,7 +327,9 @@ BenchRun BenchLoop::run(std::chrono::milliseconds time) {
     sum_us += each.sum_us;
     if (run.first_error.empty()) run.first_error = each.first_error;
     latencies.insert(latencies.end(), each.latencies.kept().begin(), each.latencies.kept().end());
+    own.insert(own.end(), each.own.kept().begin(), each.own.kept().end());
   }
+  run.own_p50_us = microseconds(percentile(own, 0.5));
   run.mean_us = run.operations == 0 ? 0 : sum_us / static_cast<double>(run.operations);
   run.p50_us = microseconds(percentile(latencies, 0.5));
   run.p99_us = microseconds(percentile(latencies, 0.99));

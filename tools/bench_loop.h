@@ -31,6 +31,12 @@ private:
   Result<std::size_t> by_engine(Caller& caller);
   Result<std::size_t> by_module(Caller& caller);
   void work(Caller& caller, const std::atomic<bool>& stop, Measured& measured);
+  Result<Job> submit(const Caller& caller, Completion<Bytes> done);
+  struct Chain;
+  void go_on(Chain& chain);
+  void run_calls(std::chrono::milliseconds time, std::vector<Measured>& measured);
+  void run_submit(std::chrono::milliseconds time, std::vector<Measured>& measured);
+  void run_poisson(std::chrono::milliseconds time, std::vector<Measured>& measured);
 
   BenchWork work_;
   const AlgorithmSpec* spec_ = nullptr;

@@ -19,6 +19,7 @@ public:
   BenchSide& operator=(const BenchSide&) = delete;
 
   Result<BenchRun> run(std::uint32_t milliseconds);
+  [[nodiscard]] int process() const { return process_; }
 
 private:
   BenchSide() = default;

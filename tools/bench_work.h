@@ -8,8 +8,16 @@
 
 namespace hsmux {
 
+enum class BenchMode : std::uint8_t {
+  kCalls,   // each caller a thread that does one operation after the other
+  kSubmit,  // as many requests in flight as callers, each submitted by the completion of the one before; engine only
+  kPoisson, // requests are submitted at random times, `rate` a second; latency from the time intended; engine only
+};
+
 struct BenchWork {
   std::string config_path;
+  BenchMode mode = BenchMode::kCalls;
+  double rate = 0;
   bool raw = false; // the module alone: a session and a key handle per caller, dealt out over the slots by hand
   std::string key, algorithm;
   bool make_key = false; // where there is none: on tokens of our own
@@ -24,6 +32,7 @@ struct BenchRun {
   std::uint64_t operations = 0, errors = 0;
   double seconds = 0, cpu_seconds = 0;
   double mean_us = 0, p50_us = 0, p99_us = 0, p999_us = 0;
+  double own_p50_us = 0; // kPoisson: from the submission, which may be later than intended
   std::string first_error;
 
   [[nodiscard]] double rate() const { return seconds > 0 ? static_cast<double>(operations) / seconds : 0; }

@@ -64,5 +64,27 @@ TEST(NextStep, AttemptsAreBounded) {
             Step::kGiveUp);
 }
 
+// --- limits ---
+
+using std::chrono::milliseconds;
+const Deadline kTenSeconds{kNow + std::chrono::seconds(10)};
+
+TEST(AttemptLimit, IsTenTimesWhatIsSlowForTheSlotAndAtLeastFiftyMilliseconds) {
+  EXPECT_EQ(attempt_limit(milliseconds(20), {}, kTenSeconds, kNow), milliseconds(200));
+  EXPECT_EQ(attempt_limit(milliseconds(1), {}, kTenSeconds, kNow), milliseconds(50));
+  EXPECT_EQ(attempt_limit({}, {}, kTenSeconds, kNow), milliseconds(50)); // nothing is known yet
+}
+
+TEST(AttemptLimit, LeavesHalfOfTheTimeForAnotherSlot) {
+  EXPECT_EQ(attempt_limit(milliseconds(20), {}, Deadline(kNow + milliseconds(60)), kNow), milliseconds(30));
+  EXPECT_EQ(attempt_limit(Duration::max(), {}, kTenSeconds, kNow), std::chrono::seconds(5));
+  EXPECT_EQ(attempt_limit(milliseconds(20), {}, Deadline(kNow), kNow), Duration{});
+}
+
+TEST(AttemptLimit, IsAsConfigured) {
+  EXPECT_EQ(attempt_limit(milliseconds(20), milliseconds(7), kTenSeconds, kNow), milliseconds(7));
+  EXPECT_EQ(attempt_limit(milliseconds(20), std::chrono::seconds(9), kTenSeconds, kNow), std::chrono::seconds(5));
+}
+
 } // namespace
 } // namespace hsmux

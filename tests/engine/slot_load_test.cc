@@ -121,5 +121,20 @@ TEST(ServiceTimes, AnEstimateMuchOlderThanItselfIsOutdatedAndTheNextSampleStarts
   EXPECT_EQ(time.estimate(), milliseconds(1));
 }
 
+TEST(ServiceTimes, WhatIsSlowIsAboveNearlyAllSamplesAndBelowTheRest) {
+  ServiceTime time;
+  EXPECT_EQ(time.slow(), Duration{});
+  std::mt19937_64 dice(11);
+  std::exponential_distribution<double> spread(1);
+  int slower = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const Duration sample(static_cast<Duration::rep>(spread(dice) * 1e6));
+    if (i >= 10'000 && sample > time.slow()) ++slower;
+    time.add(sample, at(i));
+  }
+  EXPECT_GT(slower, 50); // of ten thousand; a hundred is what is aimed at
+  EXPECT_LT(slower, 200);
+}
+
 } // namespace
 } // namespace hsmux

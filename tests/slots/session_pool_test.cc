@@ -389,5 +389,48 @@ TEST_F(SessionPools, StressNoSessionIsEverLentTwice) {
   EXPECT_EQ(stats.opened, stats.idle + stats.discarded);
 }
 
+// --- quarantine ---
+
+TEST_F(SessionPools, AWrittenOffSessionIsReplacedAndDiscardedWhenItComesBack) {
+  for (int i = 0; i < 4; ++i) pool_.add(open(), 1);
+  std::vector<Lease> leases;
+  for (int i = 0; i < 4; ++i) leases.push_back(acquire());
+  EXPECT_EQ(pool_.wanted(), 0U);
+  pool_.write_off(leases.back());
+  expect_stats(0, 3, 1);
+  EXPECT_EQ(pool_.stats().quarantined, 1U);
+  EXPECT_FALSE(pool_.try_acquire().has_value());
+  EXPECT_EQ(pool_.wanted(), 1U);
+  pool_.add(open(), 1);
+  expect_stats(1, 3, 1);
+  pool_.finish(std::move(leases.back()), kFine);
+  leases.pop_back();
+  expect_stats(1, 3, 1); // not idle again
+  EXPECT_EQ(pool_.stats().quarantined, 0U);
+  EXPECT_EQ(pool_.take_discarded().size(), 1U);
+  for (Lease& lease : leases) pool_.finish(std::move(lease), kFine);
+}
+
+TEST_F(SessionPools, QuarantineIsBounded) {
+  SessionPool pool(0, 1);
+  pool.begin_epoch(1, false);
+  std::vector<Lease> stuck;
+  for (std::uint32_t i = 0; i < SessionPool::kQuarantinedMax + 1; ++i) {
+    EXPECT_FALSE(pool.try_acquire().has_value());
+    ASSERT_EQ(pool.wanted(), 1U) << i;
+    pool.add(open(), 1);
+    stuck.push_back(std::move(*pool.try_acquire()));
+    pool.write_off(stuck.back());
+  }
+  EXPECT_FALSE(pool.try_acquire().has_value());
+  EXPECT_EQ(pool.wanted(), 0U); // no room for one more
+  pool.finish(std::move(stuck.back()), kFine);
+  stuck.pop_back();
+  EXPECT_EQ(pool.take_discarded().size(), 1U);
+  EXPECT_FALSE(pool.try_acquire().has_value());
+  EXPECT_EQ(pool.wanted(), 1U);
+  for (Lease& lease : stuck) pool.finish(std::move(lease), kFine);
+}
+
 } // namespace
 } // namespace hsmux
