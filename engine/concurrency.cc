@@ -16,7 +16,7 @@ std::uint32_t Concurrency::candidate(bool down) const {
 void Concurrency::begin(Phase phase) {
   phase_ = phase;
   windows_ = 0;
-  sum_ = 0;
+  sum_ = {};
   limit_ = phase == Phase::kTrial ? candidate(down_) : accepted_;
 }
 
@@ -25,6 +25,12 @@ void Concurrency::reject() {
   pause_ = next_pause_;
   next_pause_ = std::min(next_pause_ * 2, kPauseMax);
   begin(Phase::kBefore);
+}
+
+bool Concurrency::accepted(const Measured& reference) const {
+  if (down_) return trial_.rate >= reference.rate * kDownAtLeast && trial_.time <= reference.time * kDownTimeAtMost;
+  const bool quicker = reference.time > 0 && trial_.time <= reference.time * kUpTimeAtMost;
+  return trial_.rate >= reference.rate * kUpAtLeast || quicker;
 }
 
 std::uint32_t Concurrency::next(const Window& window) {
@@ -37,28 +43,30 @@ std::uint32_t Concurrency::next(const Window& window) {
     --pause_;
     return limit_;
   }
-  const double now = static_cast<double>(window.completed) / std::chrono::duration<double>(window.time).count();
-  if (phase_ == Phase::kTrial && now < before_ * kHopeless) {
+  const std::chrono::duration<double> time = window.time, in_system = window.in_system;
+  const auto completed = static_cast<double>(window.completed);
+  const Measured now{completed / time.count(), completed > 0 ? in_system.count() / completed : 0};
+  if (phase_ == Phase::kTrial && now.rate < before_.rate * kHopeless) {
     reject();
     return limit_;
   }
   sum_ += now;
   if (++windows_ < kWindowsPerPhase) return limit_;
-  const double rate = sum_ / kWindowsPerPhase;
+  const Measured mean = sum_.by(kWindowsPerPhase);
   switch (phase_) {
   case Phase::kBefore:
-    before_ = rate;
+    before_ = mean;
     if (candidate(down_) == accepted_) down_ = !down_;
     begin(Phase::kTrial);
     break;
   case Phase::kTrial:
-    trial_ = rate;
+    trial_ = mean;
     begin(Phase::kAfter);
     break;
   case Phase::kAfter: {
-    const double reference = (before_ + rate) / 2;
-    const bool accepted = trial_ >= reference * (down_ ? kDownAtLeast : kUpAtLeast);
-    if (!accepted) {
+    Measured reference = before_;
+    reference += mean;
+    if (!accepted(reference.by(2))) {
       reject();
       break;
     }

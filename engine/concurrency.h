@@ -1,6 +1,8 @@
 // How many requests one slot is given at once. Beyond a token's knee more of them only queue inside the module, where
-// nothing can route them elsewhere: so the limit goes down for as long as the measured throughput does not, and up
-// where that pays. Pure: told what a window of time measured, it says the limit for the next. One thread at a time.
+// nothing can route them elsewhere: so the limit goes down for as long as neither the measured throughput falls nor the
+// time of a request grows, its waiting included (where requests come at a rate of their own, throughput alone would let
+// the limit sink to that rate, with a queue before it), and up where that pays. Pure: told what a window of time
+// measured, it says the limit for the next. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +19,7 @@ public:
   struct Window {
     Duration time{};
     std::uint64_t completed = 0;
+    Duration in_system{};   // of all that completed, from when they were asked for; 0 = not known
     bool saturated = false; // requests wanted more than the limit all along
   };
   // Too short a window says nothing: at least this long, and so many completions.
@@ -32,12 +35,25 @@ private:
   enum class Phase : std::uint8_t { kBefore, kTrial, kAfter };
   static constexpr std::uint32_t kWindowsPerPhase = 3;
   static constexpr std::uint32_t kPauseMin = 20, kPauseMax = 1200; // windows: 1 s to 1 min
-  static constexpr double kHopeless = 0.95;    // of the throughput before: a trial that loses so much ends at once
-  static constexpr double kDownAtLeast = 0.99; // of the throughput at the limit in force
-  static constexpr double kUpAtLeast = 1.02;
+  static constexpr double kHopeless = 0.95; // of the throughput before: a trial that loses so much ends at once
+  // Of throughput and time at the limit in force.
+  static constexpr double kDownAtLeast = 0.99, kDownTimeAtMost = 1.005;
+  static constexpr double kUpAtLeast = 1.02, kUpTimeAtMost = 0.98;
+  struct Measured {
+    double rate = 0; // completions a second
+    double time = 0; // of a request, in seconds; 0 = not known
+
+    Measured& operator+=(const Measured& other) {
+      rate += other.rate;
+      time += other.time;
+      return *this;
+    }
+    [[nodiscard]] Measured by(double n) const { return {rate / n, time / n}; }
+  };
 
   void begin(Phase phase);
   void reject();
+  [[nodiscard]] bool accepted(const Measured& reference) const;
   [[nodiscard]] std::uint32_t candidate(bool down) const;
 
   const std::uint32_t min_, max_;
@@ -46,8 +62,8 @@ private:
   bool down_ = true;
   std::uint32_t windows_ = 0;                        // of this phase
   std::uint32_t pause_ = 0, next_pause_ = kPauseMin; // windows until the next trial; doubles while trials fail
-  double sum_ = 0;                                   // of the phase's rates
-  double before_ = 0, trial_ = 0;
+  Measured sum_;                                     // of the phase's windows
+  Measured before_, trial_;
 };
 
 } // namespace hsmux

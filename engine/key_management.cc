@@ -86,7 +86,9 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
   for (const std::size_t slot : chosen.slots) {
     if (count == chosen.needed) break;
     if (group_.slots[slot]->state() != SlotState::kReady) continue; // only with a quorum
+    bool asked = false;
     const Result<MadeKey> result = group_.with_session(slot, deadline, [&](Lease& lease) {
+      asked = true;
       return material ? import_into_token(*lease, key, *material) : generate_in_token(*lease, key);
     });
     if (result) {
@@ -96,7 +98,7 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
     }
     failure = result.error();
     // The answer may have been lost after the key was made: it is removed by the id that we chose.
-    (void)destroy_in(slot, key.id, undo_deadline());
+    if (asked) (void)destroy_in(slot, key.id, undo_deadline());
     if (chosen.needed == chosen.slots.size()) break;
   }
   if (count == chosen.needed) return made;

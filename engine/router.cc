@@ -26,6 +26,19 @@ constexpr Duration backlog_of(std::uint64_t in_flight) {
   return Duration(static_cast<Duration::rep>(in_flight & (kOneRequest - 1)));
 }
 
+// The less loaded of two random slots. One of them that is out of the question is no choice: another one takes its
+// place.
+template <class LoadOf> std::size_t choose(SlotSet slots, LoadOf load_of) {
+  const auto [first, second] = two_of(slots, random_bits());
+  const double load_of_first = load_of(first), load_of_second = load_of(second);
+  const std::size_t better = load_of_second < load_of_first ? second : first;
+  const double load = std::min(load_of_first, load_of_second);
+  const SlotSet others = slots & ~slot_bit(first) & ~slot_bit(second);
+  if (others == 0 || std::max(load_of_first, load_of_second) <= 2 * load) return better;
+  const std::size_t third = two_of(others, random_bits()).first;
+  return load_of(third) < load ? third : better;
+}
+
 } // namespace
 
 // One whose thread waits for it.
@@ -70,6 +83,7 @@ SlotLoad Router::load(std::size_t slot, WorkClass work, TimePoint now) const {
   const ServiceTime& time = traffic.service_times.at(work);
   return {.backlog = backlog_of(in_flight),
           .service_time = time.estimate(),
+          .alone = time.base(),
           .parallelism = traffic.parallelism.estimate(),
           .weight = slots_[slot]->options().weight,
           .unknown = count_of(in_flight) == 0 && time.outdated(now)};
@@ -82,17 +96,15 @@ std::optional<RoutedLease> Router::try_slot(std::size_t slot, WorkClass work, Ti
   std::optional<Lease> lease = slots_[slot]->try_acquire();
   if (!lease) return std::nullopt;
   // At least 1 ns: while nothing is measured yet, the number in flight decides.
-  const Duration::rep cost = std::clamp<Duration::rep>(traffic.service_times.at(work).estimate().count(), 1, kCostMax);
+  const Duration::rep cost = std::clamp<Duration::rep>(traffic.service_times.at(work).base().count(), 1, kCostMax);
   const std::uint64_t before = traffic.in_flight.fetch_add(kOneRequest + static_cast<std::uint64_t>(cost));
-  return RoutedLease{slot, std::move(*lease), now, work, cost, backlog_of(before) + Duration(cost)};
+  return RoutedLease{slot, std::move(*lease), now, now, work, cost, backlog_of(before) + Duration(cost)};
 }
 
 std::optional<RoutedLease> Router::try_any(SlotSet slots, WorkClass work, TimePoint now) {
   if (std::has_single_bit(slots)) return try_slot(static_cast<std::size_t>(std::countr_zero(slots)), work, now);
   while (slots != 0) {
-    const Candidates candidates = two_of(slots, random_bits());
-    const bool second = load_of(load(candidates.second, work, now)) < load_of(load(candidates.first, work, now));
-    const std::size_t slot = second ? candidates.second : candidates.first;
+    const std::size_t slot = choose(slots, [&](std::size_t each) { return load_of(load(each, work, now)); });
     if (auto lease = try_slot(slot, work, now)) return lease;
     slots &= ~slot_bit(slot);
   }
@@ -188,10 +200,12 @@ void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
   Traffic& traffic = *traffic_[slot];
   const TimePoint now = MonotonicClock::now();
   if (sample) {
-    traffic.service_times.at(lease.work).add(now - lease.since, now);
-    traffic.parallelism.add(lease.backlog, now - lease.since);
+    ServiceTime& time = traffic.service_times.at(lease.work);
+    time.add(now - lease.since, now);
+    traffic.parallelism.add(lease.backlog, now - lease.since, time.base());
   }
   traffic.completed.fetch_add(1, std::memory_order_relaxed);
+  traffic.in_system.fetch_add((now - lease.asked).count(), std::memory_order_relaxed);
   // Before the session is back: who is served next must find the room.
   take_back(traffic, lease);
   slots_[slot]->finish(std::move(lease.lease), status);
@@ -237,11 +251,15 @@ void Router::end_window(std::size_t slot, TimePoint now) {
       // Nearly all that ended made way for one who waited.
       const bool saturated = traffic.handed_over * 10 >= completed * 9;
       const std::uint32_t limit =
-          traffic.concurrency.next({.time = time, .completed = completed, .saturated = saturated});
+          traffic.concurrency.next({.time = time,
+                                    .completed = completed,
+                                    .in_system = Duration(traffic.in_system.load(std::memory_order_relaxed)),
+                                    .saturated = saturated});
       traffic.limit = limit;
       more = limit > before;
     }
     traffic.completed = 0;
+    traffic.in_system = 0;
     traffic.handed_over = 0;
     traffic.window_began = now;
     traffic.window_ends = (now + Concurrency::kWindow).time_since_epoch().count();
@@ -255,7 +273,7 @@ void Router::end_window(std::size_t slot, TimePoint now) {
 Duration Router::cost_of(SlotSet eligible, WorkClass work) const {
   Duration cost{};
   for_each_slot(eligible, [&](std::size_t slot) {
-    const Duration here = traffic_[slot]->service_times.at(work).estimate();
+    const Duration here = traffic_[slot]->service_times.at(work).base();
     if (cost == Duration{} || (here > Duration{} && here < cost)) cost = here;
   });
   return std::clamp(cost, Duration(1000), Duration(kCostMax));
@@ -324,7 +342,7 @@ void Router::serve(std::size_t slot, TimePoint now, Wakes& wakes) {
     traffic_[slot]->handed_over.fetch_add(1, std::memory_order_relaxed);
     queue_.serve(waiter);
     waiting_.fetch_sub(1);
-    waiter.granted.emplace(std::move(*lease));
+    waiter.granted.emplace(std::move(*lease)).asked = waiter.since;
     if (waiter.thread != nullptr) {
       wakes.add(waiter.thread->parker.set()); // it may return from now on
     } else {

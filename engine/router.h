@@ -25,6 +25,7 @@ inline constexpr WorkClass kOtherWork = kWorkClasses - 1;
 struct RoutedLease {
   std::size_t slot;
   Lease lease;
+  TimePoint asked; // for; since then it waited
   TimePoint since;
   WorkClass work;
   Duration::rep cost;       // ns of backlog that it stands for
@@ -116,6 +117,7 @@ private:
     std::atomic<std::uint32_t> limit;
     std::atomic<std::uint32_t> overdue_in_a_row{0};
     std::atomic<std::uint64_t> completed{0}, handed_over{0}; // since the window began
+    std::atomic<Duration::rep> in_system{0};                 // of those that completed
     std::atomic<Duration::rep> window_ends{0};               // since the clock's epoch
     std::array<ServiceTime, kWorkClasses> service_times{};
     Parallelism parallelism;

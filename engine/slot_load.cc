@@ -19,6 +19,10 @@ void ServiceTime::add(Duration sample, TimePoint now) {
   const bool start_anew = old == 0 || outdated(now - sample); // as of when the sample began
   const Duration::rep updated = start_anew ? taken : old + (std::min(taken, 4 * old) - old) / 8;
   estimate_.store(std::max<Duration::rep>(updated, 1), std::memory_order_relaxed);
+  const Duration::rep base = base_.load(std::memory_order_relaxed);
+  const Duration::rep nearer =
+      taken < base ? std::max(taken, base - base * 9 / 80 - 1) : std::min(taken, base + base / 80 + 1);
+  base_.store(start_anew ? taken : nearer, std::memory_order_relaxed);
   const Duration::rep slow = slow_.load(std::memory_order_relaxed);
   const Duration::rep moved = taken > slow ? slow + slow / 8 + 1 : slow - slow / 800;
   slow_.store(slow == 0 ? 2 * taken : moved, std::memory_order_relaxed);
@@ -30,19 +34,20 @@ bool ServiceTime::outdated(TimePoint now) const {
   return age / kAgeMax > estimate();
 }
 
-void Parallelism::add(Duration backlog, Duration sample) {
+void Parallelism::add(Duration backlog, Duration sample, Duration alone) {
   const double seen =
       static_cast<double>(backlog.count()) / static_cast<double>(std::max<Duration::rep>(sample.count(), 1));
   const double old = estimate();
-  // Up quickly, since a slot that is given little shows little; down slowly.
-  const double updated = seen > old ? old + (std::min(seen, 2 * old) - old) / 4 : old + (seen - old) / 512;
+  const bool waited = sample > alone + alone / 4;
+  if (seen <= old && !waited) return;
+  const double updated = seen > old ? old + (std::min(seen, 2 * old) - old) / 8 : old + (seen - old) / 32;
   estimate_.store(std::max(updated, 1.0), std::memory_order_relaxed);
 }
 
 double load_of(const SlotLoad& load) {
   if (load.unknown) return 0;
   const double own = static_cast<double>(load.service_time.count());
-  const double queue = (static_cast<double>(load.backlog.count()) + own) / load.parallelism;
+  const double queue = static_cast<double>((load.backlog + load.alone).count()) / load.parallelism;
   return (std::max(own, queue) + queue / 128) / load.weight;
 }
 

@@ -26,6 +26,8 @@ public:
   // a hiccup is not a trend, and ten slow answers are.
   void add(Duration sample, TimePoint now);
   [[nodiscard]] Duration estimate() const { return Duration(estimate_.load(std::memory_order_relaxed)); }
+  // What it takes when nothing else is before it: about one of ten samples was faster. 0 before the first sample.
+  [[nodiscard]] Duration base() const { return Duration(base_.load(std::memory_order_relaxed)); }
   // About 99 of 100 samples were faster: goes up by an eighth for each that was slower, and down by an eighth of a
   // hundredth for each other one. 0 before the first sample.
   [[nodiscard]] Duration slow() const { return Duration(slow_.load(std::memory_order_relaxed)); }
@@ -35,17 +37,18 @@ public:
   [[nodiscard]] bool outdated(TimePoint now) const;
 
 private:
-  std::atomic<Duration::rep> estimate_{0}, slow_{0};
+  std::atomic<Duration::rep> estimate_{0}, base_{0}, slow_{0};
   std::atomic<Duration::rep> added_at_{0}; // since the clock's epoch
 };
 
-// How much a slot does at once, as seen lately: what was in flight when an operation began, as time, ÷ how long it
-// took. At least 1. Without it a fast slot that works on five requests at once would look slower than an idle slow one.
-// Any thread; updates that meet may be lost.
+// How much a slot does at once: what was in flight when an operation began, in time that it takes alone, ÷ how long it
+// took. At least 1. A slot is never seen to do more at once than it can, but often less, since it is given less: only
+// an operation that had to wait says how little it is. Without it a fast slot that works on five requests at once would
+// look slower than an idle slow one. Any thread; updates that meet may be lost.
 class Parallelism {
 public:
-  // `backlog`: of all in flight when it began, its own time included.
-  void add(Duration backlog, Duration sample);
+  // `backlog`: of all in flight when it began, its own time included; `alone`: what it takes when nothing is before it.
+  void add(Duration backlog, Duration sample, Duration alone);
   [[nodiscard]] double estimate() const { return estimate_.load(std::memory_order_relaxed); }
 
 private:
@@ -54,8 +57,9 @@ private:
 
 // One slot as a request sees it.
 struct SlotLoad {
-  Duration backlog{};      // the estimates of all that is in flight there
+  Duration backlog{};      // of all that is in flight there, what it takes alone
   Duration service_time{}; // the estimate for this request
+  Duration alone{};        // what it takes when nothing else is before it
   double parallelism = 1.0;
   double weight = 1.0;
   bool unknown = false; // nothing in flight, and no estimate, or an outdated one

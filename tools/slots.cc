@@ -62,9 +62,14 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
         {"target_max", sessions.target_max},
         {"configured_max", slot.sessions_configured_max},
         {"opened", sessions.opened},
-        {"discarded", sessions.discarded}}},
+        {"discarded", sessions.discarded},
+        {"quarantined", sessions.quarantined}}},
       {"session_copies", slot.stats.session_copies},
-      {"requests", {{"in_flight", slot.in_flight}, {"concurrency", slot.concurrency}}},
+      {"requests",
+       {{"in_flight", slot.in_flight},
+        {"concurrency", slot.concurrency},
+        {"overdue", slot.overdue},
+        {"suspect", slot.suspect}}},
       {"algorithms", std::move(algorithms)}};
   if (slot.stats.last_error) json["last_error"] = error_json(*slot.stats.last_error);
   if (mechanisms) json["mechanisms"] = mechanisms_json(slot);
@@ -94,6 +99,10 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
                       sessions.leased, sessions.target_max, limit_text(token.sessions_max));
   if (slot.stats.session_copies > 0) text += fmt::format("  copies      of {} keys\n", slot.stats.session_copies);
   text += fmt::format("  requests    {} in flight, at most {} at once\n", slot.in_flight, slot.concurrency);
+  if (slot.overdue > 0) {
+    text += fmt::format("  overdue     {} requests, {} sessions still in the module{}\n", slot.overdue,
+                        sessions.quarantined, slot.suspect ? "; others are preferred" : "");
+  }
   text += fmt::format("  quirks      {}\n", slot.quirks);
   std::vector<std::vector<std::string>> rows;
   for (const AlgorithmOnSlot& row : slot.algorithms) {

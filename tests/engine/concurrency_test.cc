@@ -18,7 +18,12 @@ std::uint32_t limit_after(Concurrency& control, int windows, const std::function
   std::uniform_real_distribution<double> error(1 - noise, 1 + noise);
   for (int i = 0; i < windows; ++i) {
     const double completed = rate(control.limit()) * 0.05 * error(dice);
-    control.next({.time = milliseconds(50), .completed = static_cast<std::uint64_t>(completed), .saturated = true});
+    // As many callers all the time: what each waits is the inverse of the throughput (Little).
+    constexpr double kCallers = 200;
+    control.next({.time = milliseconds(50),
+                  .completed = static_cast<std::uint64_t>(completed),
+                  .in_system = std::chrono::duration_cast<Duration>(milliseconds(50) * kCallers),
+                  .saturated = true});
   }
   return control.limit();
 }
@@ -47,6 +52,23 @@ TEST(Concurrency, NeverGoesWhereThroughputIsLost) {
   for (int i = 0; i < 100; ++i) {
     limit_after(control, 10, engines(16));
     EXPECT_GE(control.limit(), 12U); // a trial, no more
+  }
+}
+
+// Requests come at a rate of their own, near what eight engines can do: whatever the limit, they all get done.
+TEST(Concurrency, DoesNotSinkToTheRateOfTheArrivals) {
+  Concurrency control(1, 16);
+  constexpr double kArrivals = 6400;
+  for (int i = 0; i < 2000; ++i) {
+    const double capacity = 1000.0 * std::min(control.limit(), 8U);
+    const double load = std::min(kArrivals / capacity, 0.999);
+    const double seconds = 0.001 * (1 + load * load / (8 * (1 - load))); // about a queue's
+    control.next({.time = milliseconds(50),
+                  .completed = static_cast<std::uint64_t>(std::min(kArrivals, capacity) * 0.05),
+                  .in_system = std::chrono::duration_cast<Duration>(
+                      std::chrono::duration<double>(seconds * std::min(kArrivals, capacity) * 0.05)),
+                  .saturated = true});
+    EXPECT_GE(control.limit(), 7U); // a trial, no more
   }
 }
 

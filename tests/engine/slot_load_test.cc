@@ -31,48 +31,65 @@ TEST(TwoOf, TheTwoDifferAndAllPairsOfEligibleSlotsComeUp) {
 }
 
 TEST(LoadOf, IsTheTimeUntilTheRequestWouldBeDone) {
-  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000)}), 4000, 50);
-  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000), .parallelism = 2}), 2000, 50);
-  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000), .parallelism = 8}), 1000, 50);
+  EXPECT_NEAR(load_of({.backlog = Duration(3000), .service_time = Duration(1000), .alone = Duration(1000)}), 4000, 50);
+  EXPECT_NEAR(
+      load_of({.backlog = Duration(3000), .service_time = Duration(1000), .alone = Duration(1000), .parallelism = 2}),
+      2000, 50);
+  EXPECT_NEAR(
+      load_of({.backlog = Duration(3000), .service_time = Duration(1000), .alone = Duration(1000), .parallelism = 8}),
+      1000, 50);
 }
 
 TEST(LoadOf, OfTwoThatWouldBeDoneAtTheSameTimeTheOneWithLessInFlightIsLess) {
-  const SlotLoad busy{.backlog = Duration(5000), .service_time = Duration(1000), .parallelism = 8};
-  const SlotLoad free{.backlog = Duration(1000), .service_time = Duration(1000), .parallelism = 8};
+  const SlotLoad busy{
+      .backlog = Duration(5000), .service_time = Duration(1000), .alone = Duration(1000), .parallelism = 8};
+  const SlotLoad free{
+      .backlog = Duration(1000), .service_time = Duration(1000), .alone = Duration(1000), .parallelism = 8};
   EXPECT_LT(load_of(free), load_of(busy));
 }
 
 TEST(LoadOf, AFastSlotThatWorksOnManyAtOnceBeatsAnIdleSlowOne) {
-  const SlotLoad fast{.backlog = 6 * milliseconds(1), .service_time = milliseconds(1), .parallelism = 6};
-  const SlotLoad slow{.backlog = {}, .service_time = milliseconds(5)};
+  const SlotLoad fast{
+      .backlog = 6 * milliseconds(1), .service_time = milliseconds(1), .alone = milliseconds(1), .parallelism = 6};
+  const SlotLoad slow{.backlog = {}, .service_time = milliseconds(5), .alone = milliseconds(5)};
   EXPECT_LT(load_of(fast), load_of(slow));
 }
+
+constexpr Duration kOne = milliseconds(1); // what a request takes alone
 
 TEST(Parallelisms, AreLearntFromWhatWasInFlight) {
   Parallelism parallelism;
   EXPECT_EQ(parallelism.estimate(), 1.0);
-  for (int i = 0; i < 50; ++i) parallelism.add(8 * milliseconds(1), milliseconds(1));
+  for (int i = 0; i < 100; ++i) parallelism.add(8 * kOne, kOne, kOne);
   EXPECT_NEAR(parallelism.estimate(), 8, 0.5);
-  for (int i = 0; i < 50; ++i) parallelism.add(16 * milliseconds(1), milliseconds(2)); // eight engines, sixteen callers
+  for (int i = 0; i < 50; ++i) parallelism.add(16 * kOne, 2 * kOne, kOne); // eight engines, sixteen callers
   EXPECT_NEAR(parallelism.estimate(), 8, 0.5);
 }
 
-TEST(Parallelisms, AreNotForgottenInAQuietMoment) {
+// A slot that is given half of what it can do must not look full with that.
+TEST(Parallelisms, AreNotForgottenWhileASlotIsGivenLittle) {
   Parallelism parallelism;
-  for (int i = 0; i < 50; ++i) parallelism.add(8 * milliseconds(1), milliseconds(1));
-  for (int i = 0; i < 50; ++i) parallelism.add(milliseconds(1), milliseconds(1));
-  EXPECT_GT(parallelism.estimate(), 7);
+  for (int i = 0; i < 100; ++i) parallelism.add(8 * kOne, kOne, kOne);
+  for (int i = 0; i < 100'000; ++i) parallelism.add(4 * kOne, kOne, kOne);
+  EXPECT_NEAR(parallelism.estimate(), 8, 0.5);
+}
+
+TEST(Parallelisms, ShrinkWhereRequestsHaveToWait) {
+  Parallelism parallelism;
+  for (int i = 0; i < 100; ++i) parallelism.add(8 * kOne, kOne, kOne);
+  for (int i = 0; i < 200; ++i) parallelism.add(8 * kOne, 4 * kOne, kOne); // two engines are left
+  EXPECT_NEAR(parallelism.estimate(), 2, 0.5);
 }
 
 // Four fast signatures are less work than one slow decryption, however many they are.
 TEST(LoadOf, CountsTimeNotRequests) {
-  const SlotLoad signatures{.backlog = 4 * milliseconds(1), .service_time = milliseconds(1)};
-  const SlotLoad decryption{.backlog = milliseconds(50), .service_time = milliseconds(1)};
+  const SlotLoad signatures{.backlog = 4 * milliseconds(1), .service_time = milliseconds(1), .alone = milliseconds(1)};
+  const SlotLoad decryption{.backlog = milliseconds(50), .service_time = milliseconds(1), .alone = milliseconds(1)};
   EXPECT_LT(load_of(signatures), load_of(decryption));
 }
 
 TEST(LoadOf, WeightDividesIt) {
-  const SlotLoad load{.backlog = Duration(10), .service_time = Duration(10)};
+  const SlotLoad load{.backlog = Duration(10), .service_time = Duration(10), .alone = Duration(10)};
   SlotLoad heavy = load;
   heavy.weight = 4.0;
   EXPECT_DOUBLE_EQ(load_of(heavy), load_of(load) / 4);
@@ -119,6 +136,14 @@ TEST(ServiceTimes, AnEstimateMuchOlderThanItselfIsOutdatedAndTheNextSampleStarts
   EXPECT_TRUE(time.outdated(at((ServiceTime::kAgeMax + 1) * 50 + 1)));
   time.add(milliseconds(1), at((ServiceTime::kAgeMax + 1) * 50 + 2));
   EXPECT_EQ(time.estimate(), milliseconds(1));
+}
+
+TEST(ServiceTimes, TheBaseIsWhatARequestTakesAlone) {
+  ServiceTime time;
+  for (int i = 0; i < 1000; ++i) time.add(milliseconds(i % 5 == 0 ? 1 : 3), at(i)); // most wait
+  EXPECT_LT(time.base(), std::chrono::microseconds(1200));
+  for (int i = 1000; i < 2000; ++i) time.add(milliseconds(5), at(i)); // it has become slow
+  EXPECT_GT(time.base(), std::chrono::microseconds(4500));
 }
 
 TEST(ServiceTimes, WhatIsSlowIsAboveNearlyAllSamplesAndBelowTheRest) {
