@@ -7,6 +7,7 @@
 
 #include "engine/engine_core.h"
 #include "mechanisms/cross_check.h"
+#include "mechanisms/ecies.h"
 #include "mechanisms/envelope.h"
 #include "mechanisms/spki.h"
 
@@ -54,8 +55,8 @@ std::size_t Engine::output_bytes_max(Algorithm algorithm, Operation operation, s
   case Operation::kSign: return signature_bytes_max(spec);
   case Operation::kDecrypt: return input_bytes;
   case Operation::kEncrypt:
-    return key_family(spec.key) == KeyFamily::kRsa ? spec.key_bits_max / 8
-                                                   : envelope_bytes(kEnvelopeIdBytesMax, input_bytes);
+    if (key_family(spec.key) == KeyFamily::kRsa) return spec.key_bits_max / 8;
+    return spec.agrees ? ecies_bytes(input_bytes) : envelope_bytes(kEnvelopeIdBytesMax, input_bytes);
   }
   return 0;
 }

@@ -34,13 +34,20 @@ Status check_algorithms(const Config& config) {
   return {};
 }
 
-bool permitted(const KeyPurposes& purposes, Operation operation) {
+bool permitted(const KeyPurposes& purposes, const AlgorithmSpec& spec, Operation operation) {
   switch (operation) {
   case Operation::kSign: return purposes.sign;
-  case Operation::kDecrypt: return purposes.decrypt;
+  case Operation::kDecrypt: return spec.agrees ? purposes.derive : purposes.decrypt;
   case Operation::kEncrypt: return purposes.encrypt;
   }
   return false;
+}
+
+Status check_purpose(const Key& key, const AlgorithmSpec& spec, Operation operation) {
+  if (permitted(key.info.purposes, spec, operation)) return {};
+  return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) does not permit to {} by {}: its attributes were "
+                                                   "set when it was made",
+                                                   key.info.label, key.info.id, operation_name(operation), spec.name));
 }
 
 Status check_kind(const Key& key, const AlgorithmSpec& spec) {
@@ -206,11 +213,7 @@ void Engine::Core::try_recipes_of(const AlgorithmSpec& spec, std::size_t slot) {
 Result<SlotSet> Engine::Core::usable_slots(const Key& key, KeyName name, const AlgorithmSpec& spec, Operation operation,
                                            std::string_view only_slot) const {
   HSMUX_CHECK(check_kind(key, spec));
-  if (!permitted(key.info.purposes, operation)) {
-    return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) does not permit to {}: its attributes were set "
-                                                     "when it was made",
-                                                     key.info.label, key.info.id, operation_name(operation)));
-  }
+  HSMUX_CHECK(check_purpose(key, spec, operation));
   if (only_slot.empty()) return key.slots;
   HSMUX_TRY(const std::size_t only, group.find(only_slot));
   if ((key.slots & slot_bit(only)) != 0) return slot_bit(only);
@@ -257,8 +260,9 @@ Result<Bytes> Engine::Core::encrypt_on_host(const EncryptRequest& request) {
   const AlgorithmSpec& spec = spec_of(request.algorithm);
   HSMUX_TRY(const Bytes spki, public_half(request.key, &spec, request.options));
   HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
-  HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), facts.bits / 8 - 66));
-  return rsa_oaep_sha256_encrypt(spki, request.plaintext);
+  const std::size_t max = spec.agrees ? spec.input_bytes_max : facts.bits / 8 - 66;
+  HSMUX_CHECK(check_plaintext(spec, request.plaintext.size(), max));
+  return hsmux::encrypt_on_host(spec, spki, request.plaintext);
 }
 
 Status Engine::Core::verify(const VerifyRequest& request) {
@@ -300,6 +304,10 @@ Result<KeyInfo> Engine::Core::find_key(KeyName name, const RequestOptions& optio
 Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_) {
   HSMUX_TRY(const std::shared_ptr<const Key> key, index.find(name, deadline_of(options_)));
   if (spec != nullptr) HSMUX_CHECK(check_kind(*key, *spec));
+  // What the private half could not decrypt is not encrypted.
+  if (spec != nullptr && spec->decrypts && key->object_class == ObjectClass::kPrivateKey) {
+    HSMUX_CHECK(check_purpose(*key, *spec, Operation::kDecrypt));
+  }
   if (key->object_class == ObjectClass::kSecretKey) {
     return fail(ErrorKind::kKeyUnusable,
                 fmt::format("key '{}' is a secret key ({}) and has no public half", key->info.label, key->info.kind));

@@ -18,10 +18,15 @@ Result<const RecipeChoice*> SlotRecipes::get(const AlgorithmSpec& spec, const Sl
     HSMUX_TRY(offers_, read_mechanisms(slot.module(), token.slot_id, slot.name()));
     quirks_ = &quirks_of(token);
   }
-  const auto index = static_cast<std::size_t>(spec.algorithm);
-  HSMUX_TRY(choices_[index], choose_by_probe(spec, *offers_, *quirks_, *lease));
-  known_[index].store(true, std::memory_order_release);
-  return &choices_[index];
+  // All that one throw-away key can try: an RSA key takes some HSMs seconds.
+  RecipeProbe probe(*offers_, *quirks_, *lease);
+  for (const AlgorithmSpec& each : spec_table()) {
+    if (!share_keys(each, spec) || known(each) != nullptr) continue;
+    const auto index = static_cast<std::size_t>(each.algorithm);
+    HSMUX_TRY(choices_[index], probe.choose(each));
+    known_[index].store(true, std::memory_order_release);
+  }
+  return known(spec);
 }
 
 } // namespace hsmux

@@ -4,17 +4,21 @@
 
 #include <algorithm>
 
+#include "mechanisms/ecies.h"
 #include "mechanisms/envelope.h"
 
 namespace hsmux {
+namespace {
+
+std::size_t modulus_bytes(const Key& key) { return (key.info.bits + 7) / 8; }
+
+} // namespace
 
 Status check_operation(const AlgorithmSpec& spec, Operation operation) {
   if (supports(spec, operation)) return {};
   return fail(ErrorKind::kInvalidArgument,
               fmt::format("{} is not an algorithm to {} with", spec.name, operation_name(operation)));
 }
-
-bool encrypts_on_host(const AlgorithmSpec& spec) { return key_family(spec.key) == KeyFamily::kRsa; }
 
 Status check_random(std::size_t size) {
   constexpr std::size_t kRandomBytesMax = 65'536;
@@ -55,6 +59,7 @@ Status prepare_digest(Work& work, ByteView message, bool prehashed) {
 }
 
 Status prepare_sign(Work& work, ByteView message, bool prehashed) {
+  work.modulus_bytes = modulus_bytes(*work.key);
   work.output_bytes_max = signature_bytes_max(*work.spec);
   return prepare_digest(work, message, prehashed);
 }
@@ -65,10 +70,15 @@ Status prepare_decrypt(Work& work, ByteView ciphertext, ByteView aad, ByteView b
   work.aad = aad;
   work.key_id = bound_to.empty() ? ByteView(work.key->id) : bound_to;
   if (key_family(spec.key) == KeyFamily::kRsa) {
-    work.modulus_bytes = (work.key->info.bits + 7) / 8;
+    work.modulus_bytes = modulus_bytes(*work.key);
     if (ciphertext.size() != work.modulus_bytes) return fail(decrypt_failed());
     work.output_bytes_max = plaintext_bytes_max(
         spec, {.data = ciphertext, .aad = aad, .key_id = work.key_id, .modulus_bytes = work.modulus_bytes});
+    return {};
+  }
+  if (spec.agrees) { // no session is taken for what no key could decrypt
+    HSMUX_TRY(const EciesView ecies, parse_ecies(ciphertext));
+    work.output_bytes_max = ecies_plaintext_bytes_max(ecies);
     return {};
   }
   const std::size_t max = envelope_bytes(kEnvelopeIdBytesMax, spec.input_bytes_max);
@@ -102,7 +112,8 @@ Result<std::size_t> carry_out(const Work& work, const RecipeSpec& recipe, const 
   if (work.operation == Operation::kSign) {
     const SignInput input{.message = work.has_message ? work.data : ByteView(),
                           .digest = ByteView(work.digest).first(work.digest_bytes),
-                          .has_message = work.has_message};
+                          .has_message = work.has_message,
+                          .modulus_bytes = work.modulus_bytes};
     return run_sign(*work.spec, recipe, session, key, input, out);
   }
   const CipherInput input{

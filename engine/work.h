@@ -41,8 +41,6 @@ Status prepare_encrypt(Work& work, ByteView plaintext, ByteView aad);
 
 // Is this an algorithm to do that with?
 Status check_operation(const AlgorithmSpec& spec, Operation operation);
-// By the key's public half, without a slot.
-bool encrypts_on_host(const AlgorithmSpec& spec);
 Status check_random(std::size_t size);
 // The digest of `message`, or what is given as one, into work.digest.
 Status prepare_digest(Work& work, ByteView message, bool prehashed);

@@ -93,7 +93,7 @@ Status cross_check(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Qu
   }
   HSMUX_TRY(const Bytes spki, software_key_spki(key));
   if (spec.signs) return try_sign(spec, recipe, session, imported.handle(), spki, message());
-  return try_rsa_decrypt(spec, recipe, quirks, session, imported.handle(), spki, message());
+  return try_decrypt_from_host(spec, recipe, quirks, session, imported.handle(), spki, message());
 }
 
 } // namespace hsmux

@@ -7,6 +7,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
 #include <array>
 #include <climits>
 
@@ -88,6 +89,41 @@ Status verify_ed25519(ByteView spki, ByteView message, ByteView signature) {
   ERR_clear_error();
   if (valid) return {};
   return fail(ErrorKind::kSignatureInvalid, "the signature does not belong to this message and key");
+}
+
+Status verify_rsa(ByteView spki, RsaPadding padding, ByteView digest, ByteView signature) {
+  HSMUX_TRY(const PublicKey key, parse(spki));
+  if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) {
+    return fail(ErrorKind::kInvalidArgument, "the public key is not an RSA key");
+  }
+  if (digest.size() != hash_bytes(Hash::kSha256)) {
+    return fail(ErrorKind::kInvalidArgument, "a SHA-256 digest has 32 bytes");
+  }
+  const KeyContext context(EVP_PKEY_CTX_new(key.get(), nullptr));
+  const bool pss = padding == RsaPadding::kPss;
+  bool valid = context && EVP_PKEY_verify_init(context.get()) == 1 &&
+               EVP_PKEY_CTX_set_rsa_padding(context.get(), pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
+               EVP_PKEY_CTX_set_signature_md(context.get(), EVP_sha256()) == 1;
+  if (pss) {
+    valid = valid && EVP_PKEY_CTX_set_rsa_mgf1_md(context.get(), EVP_sha256()) == 1 &&
+            EVP_PKEY_CTX_set_rsa_pss_saltlen(context.get(), RSA_PSS_SALTLEN_DIGEST) == 1;
+  }
+  valid =
+      valid && EVP_PKEY_verify(context.get(), signature.data(), signature.size(), digest.data(), digest.size()) == 1;
+  ERR_clear_error();
+  if (valid) return {};
+  return fail(ErrorKind::kSignatureInvalid, "the signature does not belong to this message and key");
+}
+
+Result<std::array<std::uint8_t, 51>> sha256_digest_info(ByteView digest) {
+  constexpr std::array<std::uint8_t, 19> kPrefix{0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
+                                                 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
+  if (digest.size() != hash_bytes(Hash::kSha256)) {
+    return fail(ErrorKind::kInvalidArgument, "a SHA-256 digest has 32 bytes");
+  }
+  std::array<std::uint8_t, 51> info{};
+  std::ranges::copy(digest, std::ranges::copy(kPrefix, info.begin()).out);
+  return info;
 }
 
 Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext) {

@@ -2,6 +2,7 @@
 // public key. Stateless; any thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -24,6 +25,13 @@ Status random_bytes(std::span<std::uint8_t> out);
 Status verify_ecdsa(ByteView spki, ByteView digest, ByteView der_signature);
 // A 64-byte Ed25519 signature over the whole message (RFC 8032, 5.1.7) by the key `spki` (RFC 8410). Errors as above.
 Status verify_ed25519(ByteView spki, ByteView message, ByteView signature);
+enum class RsaPadding : std::uint8_t { kPkcs1, kPss };
+// An RSASSA signature with SHA-256 over `digest` by the RSA key `spki` (RFC 8017, 8.1.2 with SHA-256 for MGF1 and a
+// salt of 32 bytes, 8.2.2). Errors as above.
+Status verify_rsa(ByteView spki, RsaPadding padding, ByteView digest, ByteView signature);
+// The DigestInfo of a SHA-256 digest, what RSASSA-PKCS1-v1_5 pads and signs (RFC 8017, 9.2, note 1). kInvalidArgument
+// when it has not 32 bytes.
+Result<std::array<std::uint8_t, 51>> sha256_digest_info(ByteView digest);
 // RSAES-OAEP with SHA-256 for hash and MGF1 and an empty label (RFC 8017, 7.1).
 // kInvalidArgument when the key is not a usable RSA key or the plaintext does not fit (at most modulus bytes - 66).
 Result<Bytes> rsa_oaep_sha256_encrypt(ByteView spki, ByteView plaintext);

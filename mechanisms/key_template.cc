@@ -21,14 +21,16 @@ Template base(const KeyRequest& request) {
 Template private_template(const KeyRequest& request) {
   Template list = base(request);
   list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
-  list.flag(CKA_SIGN, request.spec->signs).flag(CKA_DECRYPT, request.spec->decrypts).flag(CKA_UNWRAP, false);
-  list.flag(CKA_DERIVE, false);
+  const bool agrees = request.spec->agrees;
+  list.flag(CKA_SIGN, request.spec->signs).flag(CKA_DECRYPT, request.spec->decrypts && !agrees).flag(CKA_UNWRAP, false);
+  list.flag(CKA_DERIVE, agrees);
   return list;
 }
 
 Template public_template(const KeyRequest& request) {
   Template list = base(request);
-  list.flag(CKA_PRIVATE, false).flag(CKA_VERIFY, request.spec->signs).flag(CKA_ENCRYPT, request.spec->encrypts);
+  list.flag(CKA_PRIVATE, false).flag(CKA_VERIFY, request.spec->signs);
+  list.flag(CKA_ENCRYPT, request.spec->encrypts && !request.spec->agrees);
   list.flag(CKA_WRAP, false);
   return list;
 }

@@ -15,6 +15,8 @@ constexpr std::array<std::uint8_t, 16> kProbeId{'h', 's', 'm', 'u', 'x', ' ', 'p
                                                 'o', 'b', 'e', ' ', 'k', 'e', 'y'};
 constexpr std::array<std::uint8_t, 32> kProbeData{0x42};
 
+} // namespace
+
 // A session key of the token for one algorithm, with its public half.
 class ProbeKey {
 public:
@@ -61,6 +63,8 @@ private:
   Bytes spki_;
 };
 
+namespace {
+
 Status try_round_trip(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                       const ProbeKey& key) {
   const CipherInput plain{.data = kProbeData, .aad = {}, .key_id = kProbeId};
@@ -74,14 +78,17 @@ Status try_recipe(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Qui
                   const ProbeKey& key) {
   if (spec.signs) return try_sign(spec, recipe, session, key.handle(), key.spki(), kProbeData);
   if (key_family(spec.key) == KeyFamily::kAes) return try_round_trip(spec, recipe, quirks, session, key);
-  return try_rsa_decrypt(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
+  return try_decrypt_from_host(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
 }
 
 } // namespace
 
-Result<RecipeChoice> choose_by_probe(const AlgorithmSpec& spec, std::span<const MechanismOffer> offers,
-                                     const Quirks& quirks, Session& session) {
-  std::optional<ProbeKey> key;
+RecipeProbe::RecipeProbe(std::span<const MechanismOffer> offers, const Quirks& quirks, Session& session)
+    : offers_(offers), quirks_(quirks), session_(session) {}
+
+RecipeProbe::~RecipeProbe() = default;
+
+Result<RecipeChoice> RecipeProbe::choose(const AlgorithmSpec& spec) {
   std::optional<Error> lost;
   const auto undecided = [&](const Error& error) -> ProbeResult {
     if (error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kForked) lost = error;
@@ -91,10 +98,10 @@ Result<RecipeChoice> choose_by_probe(const AlgorithmSpec& spec, std::span<const 
   const auto momentary = [](const Error& error) {
     return error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kForked || error.rv == CKR_DEVICE_ERROR;
   };
-  RecipeChoice choice = choose_recipe(spec, offers, [&](const RecipeSpec& recipe) -> ProbeResult {
-    if (!key) key.emplace(session, spec);
-    if (key->error()) return undecided(*key->error());
-    const Status status = try_recipe(spec, recipe, quirks, session, *key);
+  RecipeChoice choice = choose_recipe(spec, offers_, [&](const RecipeSpec& recipe) -> ProbeResult {
+    if (!key_) key_ = std::make_unique<ProbeKey>(session_, spec);
+    if (key_->error()) return undecided(*key_->error());
+    const Status status = try_recipe(spec, recipe, quirks_, session_, *key_);
     if (status) return {Probe::kWorks, ""};
     if (momentary(status.error())) {
       lost = status.error();

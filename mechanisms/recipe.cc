@@ -6,19 +6,27 @@
 #include <array>
 
 #include "mechanisms/ecdsa_der.h"
-#include "mechanisms/envelope.h"
 #include "mechanisms/oaep.h"
+#include "mechanisms/parameters.h"
 #include "mechanisms/secure_bytes.h"
-#include "slots/pkcs11.h"
 
 namespace hsmux {
 namespace {
 
-constexpr std::size_t kRawSignatureBytesMax = 96; // r‖s of P-384
+constexpr std::size_t kRawSignatureBytesMax = 512; // RSA of 4096 bits
 
-// What C_Sign gives: r‖s of ECDSA (PKCS#11 2.40, 2.3.1), R‖S of Ed25519 (RFC 8032, 5.1.6).
-std::size_t raw_signature_bytes(const AlgorithmSpec& spec) {
-  return key_family(spec.key) == KeyFamily::kEc ? 2 * field_bytes(curve_of(spec.key)) : 64;
+// What C_Sign gives: r‖s of ECDSA (PKCS#11 2.40, 2.3.1), R‖S of Ed25519 (RFC 8032, 5.1.6), a number of RSA.
+std::size_t raw_signature_bytes(const AlgorithmSpec& spec, const SignInput& input) {
+  switch (key_family(spec.key)) {
+  case KeyFamily::kEc: return 2 * field_bytes(curve_of(spec.key));
+  case KeyFamily::kRsa: return input.modulus_bytes;
+  default: return 64;
+  }
+}
+
+bool signs_whole_message(RecipeId recipe) {
+  return recipe != RecipeId::kEcdsaHostDigest && recipe != RecipeId::kPkcs1HostDigest &&
+         recipe != RecipeId::kPssHostDigest;
 }
 
 // What a token may pad onto a decryption: some answer CKR_BUFFER_TOO_SMALL for a buffer of the plaintext's exact size
@@ -30,26 +38,25 @@ Status room(std::size_t needed, std::size_t given) {
   return fail(ErrorKind::kInvalidArgument, fmt::format("the output buffer has {} bytes and needs {}", given, needed));
 }
 
-struct GcmMechanism {
-  CK_GCM_PARAMS params{};
-  Mechanism mechanism;
-
-  GcmMechanism(const Quirks& quirks, ByteView iv, Bytes& aad) {
-    params.pIv = const_cast<unsigned char*>(iv.data());
-    params.ulIvLen = iv.size();
-    params.ulIvBits = quirks.gcm_iv_bits == GcmIvBits::kEightTimesLength ? 8 * iv.size() : 0;
-    params.pAAD = aad.data();
-    params.ulAADLen = aad.size();
-    params.ulTagBits = 8 * kTagBytes;
-    mechanism = {CKM_AES_GCM, &params, sizeof params};
+Result<std::size_t> sign_raw(const RecipeSpec& recipe, Session& session, ObjectHandle key, const SignInput& input,
+                             std::span<std::uint8_t> raw) {
+  const ByteView data = signs_whole_message(recipe.id) ? input.message : input.digest;
+  if (recipe.id == RecipeId::kPssHostDigest || recipe.id == RecipeId::kPssHashed) {
+    const PssMechanism pss(recipe.mechanism);
+    return session.sign(pss.mechanism, key, data, raw);
   }
-};
+  if (recipe.id == RecipeId::kPkcs1HostDigest) {
+    HSMUX_TRY(const auto info, sha256_digest_info(data));
+    return session.sign({.type = recipe.mechanism}, key, info, raw);
+  }
+  return session.sign({.type = recipe.mechanism}, key, data, raw);
+}
 
 Result<std::size_t> decrypt_gcm(const Quirks& quirks, Session& session, ObjectHandle key, const CipherInput& input,
                                 std::span<std::uint8_t> out) {
   HSMUX_TRY(const EnvelopeView envelope, parse_envelope(input.data));
-  HSMUX_TRY(Bytes aad, envelope_aad(input.key_id, input.aad));
-  GcmMechanism gcm(quirks, envelope.iv, aad);
+  HSMUX_TRY(const Bytes aad, envelope_aad(input.key_id, input.aad));
+  const GcmMechanism gcm(quirks, envelope.iv, aad);
   SecureBytes plaintext(decrypt_buffer_bytes(envelope.ciphertext_and_tag.size()));
   HSMUX_TRY(const std::size_t size, session.decrypt(gcm.mechanism, key, envelope.ciphertext_and_tag, plaintext.span()));
   HSMUX_CHECK(room(size, out.size()));
@@ -59,10 +66,9 @@ Result<std::size_t> decrypt_gcm(const Quirks& quirks, Session& session, ObjectHa
 
 Result<std::size_t> decrypt_oaep_token(Session& session, ObjectHandle key, const CipherInput& input,
                                        std::span<std::uint8_t> out) {
-  CK_RSA_PKCS_OAEP_PARAMS params{CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, nullptr, 0};
+  const OaepMechanism oaep;
   SecureBytes plaintext(input.modulus_bytes);
-  HSMUX_TRY(const std::size_t size,
-            session.decrypt({CKM_RSA_PKCS_OAEP, &params, sizeof params}, key, input.data, plaintext.span()));
+  HSMUX_TRY(const std::size_t size, session.decrypt(oaep.mechanism, key, input.data, plaintext.span()));
   HSMUX_CHECK(room(size, out.size()));
   std::copy_n(plaintext.view().begin(), size, out.begin());
   return size;
@@ -75,6 +81,24 @@ Result<std::size_t> decrypt_oaep_host(Session& session, ObjectHandle key, const 
   // Some tokens strip leading zeros of the result.
   HSMUX_TRY(const SecureBytes block, pad_to_modulus(raw.view().first(size), input.modulus_bytes));
   return oaep_decode_sha256(block.view(), out);
+}
+
+Result<std::size_t> decrypt_ecies(Session& session, ObjectHandle key, const CipherInput& input,
+                                  std::span<std::uint8_t> out) {
+  HSMUX_TRY(const EciesView ecies, parse_ecies(input.data)); // the point never reaches the token unchecked
+  HSMUX_CHECK(room(ecies_plaintext_bytes_max(ecies), out.size()));
+  const EcdhMechanism ecdh(ecies.point);
+  SecureBytes shared(kEciesSharedBytes);
+  HSMUX_TRY(const std::size_t size, session.derive_secret(ecdh.mechanism, key, ecdh.secret, shared.span()));
+  if (size != shared.size()) {
+    Error error =
+        make_error(ErrorKind::kDevice,
+                   fmt::format("C_DeriveKey gave {} bytes for ECDH on P-256 instead of {}", size, shared.size()),
+                   Retry::kElsewhere);
+    error.call = Call::kDeriveKey;
+    return fail(std::move(error));
+  }
+  return ecies_open(ecies, shared.view(), out);
 }
 
 } // namespace
@@ -108,6 +132,22 @@ RecipeChoice choose_recipe(const AlgorithmSpec& spec, std::span<const MechanismO
 
 std::size_t signature_bytes_max(const AlgorithmSpec& spec) { return spec.result_bytes_max; }
 
+Status verify_signature(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView digest,
+                        ByteView signature) {
+  switch (key_family(spec.key)) {
+  case KeyFamily::kEc: return verify_ecdsa(spki, digest, signature);
+  case KeyFamily::kRsa: {
+    const bool pss = spec.algorithm == Algorithm::kRsaPssSha256;
+    return verify_rsa(spki, pss ? RsaPadding::kPss : RsaPadding::kPkcs1, digest, signature);
+  }
+  default: return verify_ed25519(spki, message, signature);
+  }
+}
+
+Result<Bytes> encrypt_on_host(const AlgorithmSpec& spec, ByteView spki, ByteView plaintext) {
+  return spec.agrees ? ecies_seal(spki, plaintext) : rsa_oaep_sha256_encrypt(spki, plaintext);
+}
+
 std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& input) {
   if (key_family(spec.key) == KeyFamily::kRsa) return input.modulus_bytes < 66 ? 0 : input.modulus_bytes - 66;
   return input.data.size();
@@ -115,27 +155,23 @@ std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& in
 
 std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input) {
   if (key_family(spec.key) == KeyFamily::kRsa) return input.modulus_bytes;
+  if (spec.agrees) return ecies_bytes(input.data.size());
   return envelope_bytes(input.key_id.size(), input.data.size());
-}
-
-Status verify_signature(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView digest,
-                        ByteView signature) {
-  return spec.hash ? verify_ecdsa(spki, digest, signature) : verify_ed25519(spki, message, signature);
 }
 
 Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key,
                              const SignInput& input, std::span<std::uint8_t> out) {
   HSMUX_CHECK(room(signature_bytes_max(spec), out.size()));
-  const bool whole_message = recipe.id != RecipeId::kEcdsaHostDigest;
-  if (whole_message && !input.has_message) {
+  if (signs_whole_message(recipe.id) && !input.has_message) {
     return fail(ErrorKind::kUnsupported, fmt::format("this token signs messages only ({}): give the message instead of "
                                                      "its digest",
                                                      recipe.name));
   }
-  std::array<std::uint8_t, kRawSignatureBytesMax> buffer{};
-  const std::span<std::uint8_t> raw = std::span(buffer).first(raw_signature_bytes(spec));
-  HSMUX_TRY(const std::size_t size,
-            session.sign({recipe.mechanism, nullptr, 0}, key, whole_message ? input.message : input.digest, raw));
+  std::array<std::uint8_t, kRawSignatureBytesMax> buffer; // not zeroed: the token writes what is read
+  const std::size_t raw_bytes = raw_signature_bytes(spec, input);
+  if (raw_bytes > buffer.size()) return fail(ErrorKind::kInternal, "a signature longer than any algorithm's");
+  const std::span<std::uint8_t> raw = std::span(buffer).first(raw_bytes);
+  HSMUX_TRY(const std::size_t size, sign_raw(recipe, session, key, input, raw));
   if (size != raw.size()) {
     Error error =
         make_error(ErrorKind::kDevice,
@@ -144,7 +180,7 @@ Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe
     error.call = Call::kSign;
     return fail(std::move(error));
   }
-  if (recipe.id != RecipeId::kEddsa) return ecdsa_der_encode(raw, out);
+  if (key_family(spec.key) == KeyFamily::kEc) return ecdsa_der_encode(raw, out);
   std::ranges::copy(raw, out.begin());
   return size;
 }
@@ -155,9 +191,14 @@ Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, 
   case RecipeId::kGcmHostIv: return decrypt_gcm(quirks, session, key, input, out);
   case RecipeId::kOaepToken: return decrypt_oaep_token(session, key, input, out);
   case RecipeId::kOaepHost: return decrypt_oaep_host(session, key, input, out);
+  case RecipeId::kEciesHost: return decrypt_ecies(session, key, input, out);
   case RecipeId::kEcdsaHostDigest:
   case RecipeId::kEcdsaHashed:
-  case RecipeId::kEddsa: break;
+  case RecipeId::kEddsa:
+  case RecipeId::kPkcs1HostDigest:
+  case RecipeId::kPkcs1Hashed:
+  case RecipeId::kPssHostDigest:
+  case RecipeId::kPssHashed: break;
   }
   return fail(ErrorKind::kInternal, "a recipe that does not decrypt was chosen for decryption");
 }
@@ -172,8 +213,8 @@ Result<std::size_t> run_encrypt(const RecipeSpec& recipe, const Quirks& quirks, 
   // A fresh IV for every attempt: an IV is never used twice with one key, also not by a retry.
   std::array<std::uint8_t, kIvBytes> iv{};
   HSMUX_CHECK(random_bytes(iv));
-  HSMUX_TRY(Bytes aad, envelope_aad(input.key_id, input.aad));
-  GcmMechanism gcm(quirks, iv, aad);
+  HSMUX_TRY(const Bytes aad, envelope_aad(input.key_id, input.aad));
+  const GcmMechanism gcm(quirks, iv, aad);
   const std::size_t header = write_envelope_header(input.key_id, iv, out);
   HSMUX_TRY(const std::size_t size,
             session.encrypt(gcm.mechanism, key, input.data, out.subspan(header, total - header)));

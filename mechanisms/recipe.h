@@ -39,6 +39,7 @@ struct SignInput {
   ByteView message; // empty when only the digest is known
   ByteView digest;  // set where the algorithm has a hash
   bool has_message = true;
+  std::size_t modulus_bytes = 0; // RSA only
 };
 struct CipherInput {
   ByteView data;                 // ciphertext or envelope to decrypt, plaintext to encrypt
@@ -50,15 +51,19 @@ struct CipherInput {
 // The largest result, so that no size is ever queried.
 std::size_t signature_bytes_max(const AlgorithmSpec& spec);
 std::size_t plaintext_bytes_max(const AlgorithmSpec& spec, const CipherInput& input);
-std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input); // exact; AES-GCM
+// Exact; of RSA-OAEP the modulus' size.
+std::size_t ciphertext_bytes(const AlgorithmSpec& spec, const CipherInput& input);
+
+// For algorithms that encrypts_on_host(). kInvalidArgument when the key is of another kind or the plaintext too long.
+Result<Bytes> encrypt_on_host(const AlgorithmSpec& spec, ByteView spki, ByteView plaintext);
 
 // On the host. `message` where the algorithm has no hash, else `digest`. Errors: as verify_ecdsa.
 Status verify_signature(const AlgorithmSpec& spec, ByteView spki, ByteView message, ByteView digest,
                         ByteView signature);
 
-// Each makes exactly one Init and one operation call. They return the bytes written to `out`, which must have room for
-// the largest result (else kInvalidArgument, before any call). Errors: those of the calls; decrypt failures that data
-// can cause are all alike (host_crypto.h: decrypt_failed).
+// Each makes exactly one Init and one operation call; ECIES makes one derivation instead. They return the bytes written
+// to `out`, which must have room for the largest result (else kInvalidArgument, before any call). Errors: those of the
+// calls; decrypt failures that data can cause are all alike (host_crypto.h: decrypt_failed).
 Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key,
                              const SignInput& input, std::span<std::uint8_t> out);
 Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,

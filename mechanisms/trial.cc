@@ -25,14 +25,14 @@ Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& se
     HSMUX_CHECK(digest(*spec.hash, message, hashed));
   }
   Bytes signature(signature_bytes_max(spec));
-  HSMUX_TRY(const std::size_t size,
-            run_sign(spec, recipe, session, key, {.message = message, .digest = hashed}, signature));
+  const SignInput input{.message = message, .digest = hashed, .modulus_bytes = spec.key_bits_default / 8};
+  HSMUX_TRY(const std::size_t size, run_sign(spec, recipe, session, key, input, signature));
   return verify_signature(spec, spki, message, hashed, ByteView(signature).first(size));
 }
 
-Status try_rsa_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
-                       ObjectHandle key, ByteView spki, ByteView message) {
-  HSMUX_TRY(const Bytes ciphertext, rsa_oaep_sha256_encrypt(spki, message));
+Status try_decrypt_from_host(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
+                             Session& session, ObjectHandle key, ByteView spki, ByteView message) {
+  HSMUX_TRY(const Bytes ciphertext, encrypt_on_host(spec, spki, message));
   const CipherInput input{.data = ciphertext, .aad = {}, .key_id = {}, .modulus_bytes = ciphertext.size()};
   return try_decrypt(spec, recipe, quirks, session, key, input, message);
 }

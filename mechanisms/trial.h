@@ -23,12 +23,13 @@ private:
   MadeKey made_;
 };
 
-// Signs `message` and verifies that with the public half `spki`. Errors: the operation's, kSignatureInvalid.
+// Signs `message` with a key of the default size and verifies that with the public half `spki`. Errors: the
+// operation's, kSignatureInvalid.
 Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key, ByteView spki,
                 ByteView message);
 // Decrypts what OpenSSL encrypted for `spki`. Errors: the operation's, kDevice when the result is wrong.
-Status try_rsa_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
-                       ObjectHandle key, ByteView spki, ByteView message);
+Status try_decrypt_from_host(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
+                             Session& session, ObjectHandle key, ByteView spki, ByteView message);
 // run_decrypt, compared with `expected`. Errors as above.
 Status try_decrypt(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                    ObjectHandle key, const CipherInput& input, ByteView expected);

@@ -252,6 +252,33 @@ Result<ObjectHandle> Session::copy(ObjectHandle object, const Template& changes)
   return handle;
 }
 
+// One call into the caller's buffer: attributes() would leave copies of the secret behind.
+Result<std::size_t> Session::read_value(ObjectHandle object, std::span<std::uint8_t> out) {
+  CK_ATTRIBUTE value{CKA_VALUE, out.data(), out.size()};
+  HSMUX_CHECK(call(Call::kGetAttributeValue, module_->functions().C_GetAttributeValue, handle_,
+                   CK_OBJECT_HANDLE{object}, &value, CK_ULONG{1}));
+  if (value.ulValueLen <= out.size()) return value.ulValueLen;
+  Error error =
+      make_error(ErrorKind::kDevice, "the token answers CKR_OK and no value of a derived secret", Retry::kElsewhere);
+  error.call = Call::kGetAttributeValue;
+  error.slot = *slot_name_;
+  return fail(std::move(error));
+}
+
+Result<std::size_t> Session::derive_secret(const Mechanism& mechanism, ObjectHandle base, const Template& key,
+                                           std::span<std::uint8_t> out) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  std::vector<CK_ATTRIBUTE> list = ck(key);
+  CK_OBJECT_HANDLE derived = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kDeriveKey, module_->functions().C_DeriveKey, handle_, &ck_mechanism, CK_OBJECT_HANDLE{base},
+                   list.data(), CK_ULONG{list.size()}, &derived));
+  Result<std::size_t> read = read_value(derived, out);
+  const Status destroyed = destroy(derived);
+  if (!destroyed) suspect_ = true;
+  if (read && !destroyed) return fail(destroyed.error());
+  return read;
+}
+
 Status Session::destroy(ObjectHandle object) {
   return call(Call::kDestroyObject, module_->functions().C_DestroyObject, handle_, CK_OBJECT_HANDLE{object});
 }

@@ -60,6 +60,11 @@ public:
   Result<ObjectHandle> generate_key(const Mechanism& mechanism, const Template& key);
   Result<ObjectHandle> create(const Template& object);
   Result<ObjectHandle> copy(ObjectHandle object, const Template& changes); // C_CopyObject
+  // C_DeriveKey, and the new object's CKA_VALUE into `out`: the bytes written. The object, which `key` makes one of the
+  // session, is destroyed in any case; where the token does not do that, this is an error and the session suspect, so
+  // that the object ends with it.
+  Result<std::size_t> derive_secret(const Mechanism& mechanism, ObjectHandle base, const Template& key,
+                                    std::span<std::uint8_t> out);
   Status destroy(ObjectHandle object);
   Status random(std::span<std::uint8_t> out);
 
@@ -74,6 +79,7 @@ public:
   static constexpr std::size_t kObjectsMax = 100'000;
 
 private:
+  Result<std::size_t> read_value(ObjectHandle object, std::span<std::uint8_t> out);
   Session(std::shared_ptr<const Module> module, std::shared_ptr<const std::string> slot_name, unsigned long handle)
       : module_(std::move(module)), slot_name_(std::move(slot_name)), handle_(handle) {}
 

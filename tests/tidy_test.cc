@@ -243,8 +243,8 @@ std::string document_row(const AlgorithmSpec& spec) {
   for (std::uint32_t each = spec.key_bits_min; each <= spec.key_bits_max; each += spec.key_bits_step) {
     bits.push_back(each);
   }
-  const std::string most =
-      key_family(spec.key) == KeyFamily::kRsa ? "modulus - 66 bytes" : fmt::format("{} bytes", spec.input_bytes_max);
+  const std::string most = spec.algorithm == Algorithm::kRsaOaepSha256 ? "modulus - 66 bytes"
+                                                                       : fmt::format("{} bytes", spec.input_bytes_max);
   return fmt::format("| {} | {} | {} | {} | {} | {} |", spec.name, key_kind_name(spec.key), fmt::join(bits, ", "),
                      fmt::join(does, ", "), most, fmt::join(recipes, ", "));
 }

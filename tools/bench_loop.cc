@@ -13,6 +13,7 @@
 #include <random>
 #include <thread>
 
+#include "mechanisms/ecies.h"
 #include "mechanisms/key_name.h"
 #include "mechanisms/raw_operation.h"
 #include "tools/latencies.h"
@@ -131,7 +132,7 @@ Status BenchLoop::prepare_callers() {
     caller->in.assign(spec_->encrypts && !spec_->signs && key_family(spec_->key) == KeyFamily::kAes ? kPlainBytes
                                                                                                     : kSmallBytes,
                       static_cast<std::uint8_t>(i));
-    if (key_family(spec_->key) == KeyFamily::kRsa && spec_->decrypts) {
+    if (encrypts_on_host(*spec_)) {
       const Bytes plain(kSmallBytes, 7);
       HSMUX_TRY(caller->in,
                 engine_->encrypt(
@@ -139,6 +140,10 @@ Status BenchLoop::prepare_callers() {
     }
     caller->out.resize(8192);
     if (work_.raw) HSMUX_CHECK(prepare_raw(*caller, i));
+    if (work_.raw && spec_->agrees) { // the module gets the point only
+      HSMUX_TRY(const EciesView ecies, parse_ecies(caller->in));
+      caller->in = Bytes(ecies.point.begin(), ecies.point.end());
+    }
     HSMUX_CHECK(once(*caller));
     callers_.push_back(std::move(caller));
   }
@@ -189,7 +194,7 @@ Result<std::size_t> BenchLoop::by_engine(Caller& caller) {
                           .options = {}},
                          caller.out);
   }
-  if (key_family(spec_->key) == KeyFamily::kRsa) {
+  if (encrypts_on_host(*spec_)) {
     return engine_->decrypt({.key = work_.key,
                              .algorithm = spec_->algorithm,
                              .ciphertext = caller.in,

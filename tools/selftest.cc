@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include <CLI/CLI.hpp>
@@ -37,8 +38,12 @@ Status verified_by_openssl(const AlgorithmSpec& spec, ByteView spki, ByteView me
   const openssl::Key key(d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size())));
   const openssl::DigestContext context(EVP_MD_CTX_new());
   const EVP_MD* hash = !spec.hash ? nullptr : *spec.hash == Hash::kSha384 ? EVP_sha384() : EVP_sha256();
+  const bool pss = spec.algorithm == Algorithm::kRsaPssSha256;
+  EVP_PKEY_CTX* parameters = nullptr; // the context's own
   const bool valid =
-      key && context && EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, key.get()) == 1 &&
+      key && context && EVP_DigestVerifyInit(context.get(), &parameters, hash, nullptr, key.get()) == 1 &&
+      (!pss || (EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) == 1 &&
+                EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, RSA_PSS_SALTLEN_DIGEST) == 1)) &&
       EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
   ERR_clear_error();
   if (valid) return {};
@@ -124,7 +129,7 @@ private:
     HSMUX_TRY(const Bytes spki, engine_.public_key(key_, here()));
     return verified_by_openssl(spec_, spki, data, signature);
   }
-  Status encrypt_and_decrypt(ByteView data) { // RSA: encrypted by OpenSSL on the host
+  Status encrypt_and_decrypt(ByteView data) { // RSA, ECIES: encrypted by OpenSSL on the host
     HSMUX_TRY(const Bytes ciphertext, encrypt(data));
     HSMUX_TRY(const Bytes opened, decrypt(ciphertext));
     if (std::ranges::equal(opened, data)) return {};

@@ -1,6 +1,7 @@
 // Every row of the spec table does what it says, with keys made in the token and with the same key in two slots.
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 
 #include "mechanisms/openssl_handles.h"
@@ -17,8 +18,12 @@ bool openssl_verifies(const AlgorithmSpec& spec, const Bytes& spki, const Bytes&
   const openssl::Key key(d2i_PUBKEY(nullptr, &at, static_cast<long>(spki.size())));
   const openssl::DigestContext context(EVP_MD_CTX_new());
   const EVP_MD* hash = !spec.hash ? nullptr : *spec.hash == Hash::kSha384 ? EVP_sha384() : EVP_sha256();
+  const bool pss = spec.algorithm == Algorithm::kRsaPssSha256;
+  EVP_PKEY_CTX* parameters = nullptr; // the context's own
   const bool valid =
-      EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, key.get()) == 1 &&
+      EVP_DigestVerifyInit(context.get(), &parameters, hash, nullptr, key.get()) == 1 &&
+      (!pss || (EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) == 1 &&
+                EVP_PKEY_CTX_set_rsa_pss_saltlen(parameters, RSA_PSS_SALTLEN_DIGEST) == 1)) &&
       EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
   ERR_clear_error();
   return valid;
@@ -29,6 +34,9 @@ protected:
   [[nodiscard]] static const AlgorithmSpec& spec() { return spec_table()[GetParam()]; }
   void open_for_this() { open("algorithms = ['" + std::string(spec().name) + "']"); }
 
+  Result<Bytes> sign_by(Algorithm algorithm, KeyName key, const Bytes& message) {
+    return engine().sign({.key = key, .algorithm = algorithm, .message = message, .prehashed = false, .options = {}});
+  }
   Result<Bytes> sign_in(std::string_view slot, KeyName key, const Bytes& message, bool prehashed = false) {
     return engine().sign({.key = key,
                           .algorithm = spec().algorithm,
@@ -47,7 +55,7 @@ protected:
 };
 
 class EverySigner : public EveryAlgorithm {};
-class EveryEcdsa : public EveryAlgorithm {};
+class EveryHasher : public EveryAlgorithm {};
 class EveryCipher : public EveryAlgorithm {};
 
 TEST_P(EveryAlgorithm, KeysMadeInATokenAreWhatTheyWereAskedFor) {
@@ -115,17 +123,19 @@ TEST_P(EverySigner, ADigestIsSignedLikeItsMessageOrRefused) {
   }
 }
 
-TEST_P(EveryEcdsa, TheHashedRecipeMakesTheSameKindOfSignature) {
-  const auto hashed = std::ranges::find(spec().recipes, RecipeId::kEcdsaHashed, &RecipeSpec::id);
-  if (!offered(hashed->mechanism)) GTEST_SKIP() << "the token has no " << hashed->name;
-  sim_->hide_mechanism(CKM_ECDSA);
+TEST_P(EveryHasher, TheHashedRecipeMakesTheSameKindOfSignature) {
+  const RecipeSpec& hashed = spec().recipes[1];
+  if (!offered(hashed.mechanism)) GTEST_SKIP() << "the token has no " << hashed.name;
+  sim_->hide_mechanism(spec().recipes[0].mechanism);
   open_for_this();
-  EXPECT_EQ(recipe(0, spec().algorithm), hashed->name);
+  EXPECT_EQ(recipe(0, spec().algorithm), hashed.name) << recipe_reason(0, spec().algorithm);
   make_key(spec().algorithm, "orders");
   const Bytes message = random_data(5000);
   const auto signature = sign_in("slot-1", "orders", message);
   ASSERT_TRUE(signature.has_value()) << why(signature);
   EXPECT_TRUE(openssl_verifies(spec(), *engine().public_key("orders"), message, *signature));
+  const Bytes hash(hash_bytes(*spec().hash));
+  EXPECT_EQ(error_of(sign_in("slot-1", "orders", hash, true)).kind, ErrorKind::kUnsupported);
 }
 
 TEST_P(EveryCipher, WhatOneSlotEncryptsTheOtherDecrypts) {
@@ -150,23 +160,28 @@ TEST_P(EveryCipher, WhatOneSlotEncryptsTheOtherDecrypts) {
   }
 }
 
-TEST_P(EveryAlgorithm, AKeyOfAnotherKindIsRefusedBeforeAnyCall) {
+TEST_P(EveryAlgorithm, AKeyOfAnotherKindOrPurposeIsRefusedBeforeAnyCall) {
   open_for_this();
   make_key(spec().algorithm, "orders");
   ASSERT_TRUE(engine().find_key("orders").has_value()); // looks it up in the slots, and compares its replicas
   for (const AlgorithmSpec& other : spec_table()) {
-    if (other.key == spec().key) continue;
-    const Bytes message(8);
+    if (share_keys(other, spec())) continue;
+    const Bytes data(129);
+    std::vector<Error> errors;
     sim_->reset_counts();
-    const Error error = other.signs ? error_of(engine().sign({.key = "orders",
-                                                              .algorithm = other.algorithm,
-                                                              .message = message,
-                                                              .prehashed = false,
-                                                              .options = {}}))
-                                    : error_of(encrypt("orders", other.algorithm, message));
-    EXPECT_EQ(error.kind, ErrorKind::kKeyUnusable) << other.name;
-    EXPECT_THAT(error.text(), HasSubstr(std::string(key_kind_name(spec().key)))) << other.name;
-    EXPECT_EQ(sim_->count("C_SignInit") + sim_->count("C_EncryptInit"), 0U) << other.name;
+    if (other.signs) errors.push_back(error_of(sign_by(other.algorithm, "orders", data)));
+    if (other.encrypts) errors.push_back(error_of(encrypt("orders", other.algorithm, data)));
+    if (other.decrypts) errors.push_back(error_of(decrypt("orders", other.algorithm, data)));
+    for (const Error& error : errors) {
+      EXPECT_EQ(error.kind, ErrorKind::kKeyUnusable) << other.name;
+      EXPECT_THAT(error.text(),
+                  HasSubstr(other.key == spec().key ? "does not permit to" : std::string(key_kind_name(spec().key))))
+          << other.name;
+    }
+    EXPECT_EQ(sim_->count("C_SignInit") + sim_->count("C_EncryptInit") + sim_->count("C_DecryptInit") +
+                  sim_->count("C_DeriveKey"),
+              0U)
+        << other.name;
   }
 }
 
@@ -189,8 +204,8 @@ INSTANTIATE_TEST_SUITE_P(SpecTable, EverySigner,
                          testing::ValuesIn(rows([](const AlgorithmSpec& spec) { return spec.signs; })), name_of_row);
 INSTANTIATE_TEST_SUITE_P(SpecTable, EveryCipher,
                          testing::ValuesIn(rows([](const AlgorithmSpec& spec) { return spec.decrypts; })), name_of_row);
-INSTANTIATE_TEST_SUITE_P(SpecTable, EveryEcdsa, testing::ValuesIn(rows([](const AlgorithmSpec& spec) {
-                           return key_family(spec.key) == KeyFamily::kEc;
+INSTANTIATE_TEST_SUITE_P(SpecTable, EveryHasher, testing::ValuesIn(rows([](const AlgorithmSpec& spec) {
+                           return spec.signs && spec.recipes.size() > 1;
                          })),
                          name_of_row);
 

@@ -76,6 +76,39 @@ TEST(Spec, OaepPrefersTheTokensOwnDecoding) {
   EXPECT_EQ(spec.recipes[1].mechanism, CKM_RSA_X_509);
 }
 
+TEST(Spec, RsaSignaturesPreferTheHostsDigest) {
+  const AlgorithmSpec& pkcs1 = spec_of(Algorithm::kRsaPkcs1Sha256);
+  const AlgorithmSpec& pss = spec_of(Algorithm::kRsaPssSha256);
+  for (const AlgorithmSpec* spec : {&pkcs1, &pss}) {
+    EXPECT_TRUE(spec->signs && !spec->decrypts && !spec->encrypts);
+    EXPECT_EQ(spec->result_bytes_max, 512U);
+    ASSERT_EQ(spec->recipes.size(), 2U);
+  }
+  EXPECT_EQ(pkcs1.recipes[0].mechanism, CKM_RSA_PKCS);
+  EXPECT_EQ(pkcs1.recipes[1].mechanism, CKM_SHA256_RSA_PKCS);
+  EXPECT_EQ(pss.recipes[0].mechanism, CKM_RSA_PKCS_PSS);
+  EXPECT_EQ(pss.recipes[1].mechanism, CKM_SHA256_RSA_PKCS_PSS);
+}
+
+TEST(Spec, EciesAgreesOnKeysAndEncryptsOnTheHost) {
+  const AlgorithmSpec& ecies = spec_of(Algorithm::kEciesP256);
+  EXPECT_TRUE(ecies.agrees && ecies.decrypts && ecies.encrypts && !ecies.signs);
+  ASSERT_EQ(ecies.recipes.size(), 1U);
+  EXPECT_EQ(ecies.recipes[0].mechanism, CKM_ECDH1_DERIVE);
+  for (const AlgorithmSpec& spec : spec_table()) {
+    EXPECT_EQ(encrypts_on_host(spec), spec.name == "ecies-p256" || spec.name == "rsa-oaep-sha256") << spec.name;
+  }
+}
+
+TEST(Spec, OnlySignersByRsaShareKeys) {
+  for (const AlgorithmSpec& a : spec_table()) {
+    for (const AlgorithmSpec& b : spec_table()) {
+      const bool signers_by_rsa = a.signs && b.signs && a.key == KeyKind::kRsa && b.key == KeyKind::kRsa;
+      EXPECT_EQ(share_keys(a, b), &a == &b || signers_by_rsa) << a.name << " " << b.name;
+    }
+  }
+}
+
 TEST(Spec, KeySizesOutsideTheStepsAreNotAllowed) {
   const AlgorithmSpec& rsa = spec_of(Algorithm::kRsaOaepSha256);
   EXPECT_TRUE(key_bits_allowed(rsa, 2048));
