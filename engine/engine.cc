@@ -208,7 +208,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
     SlotReport report{.name = slot.name(),
                       .module_path = slot.module().path(),
                       .module_description = slot.module().info().description,
-                      .quirks = std::string(quirks_of(slot.token()).name),
+                      .quirks = std::string(quirks_of(slot.token(), slot.module().path()).name),
                       .locks = slot.module().locks(),
                       .token = slot.token(),
                       .stats = slot.stats(),

@@ -86,10 +86,12 @@ Result<SlotSet> KeyManagement::make_everywhere(const Chosen& chosen, const KeyRe
   for (const std::size_t slot : chosen.slots) {
     if (count == chosen.needed) break;
     if (group_.slots[slot]->state() != SlotState::kReady) continue; // only with a quorum
+    KeyRequest here = key;
+    here.quirks = &quirks_of(group_.slots[slot]->token(), group_.slots[slot]->module().path());
     bool asked = false;
     const Result<MadeKey> result = group_.with_session(slot, deadline, [&](Lease& lease) {
       asked = true;
-      return material ? import_into_token(*lease, key, *material) : generate_in_token(*lease, key);
+      return material ? import_into_token(*lease, here, *material) : generate_in_token(*lease, here);
     });
     if (result) {
       made |= slot_bit(slot);

@@ -16,7 +16,7 @@ Result<const RecipeChoice*> SlotRecipes::get(const AlgorithmSpec& spec, const Sl
   const TokenIdentity token = slot.token();
   if (!offers_) {
     HSMUX_TRY(offers_, read_mechanisms(slot.module(), token.slot_id, slot.name()));
-    quirks_ = &quirks_of(token);
+    quirks_ = &quirks_of(token, slot.module().path());
   }
   // All that one throw-away key can try: an RSA key takes some HSMs seconds.
   RecipeProbe probe(*offers_, *quirks_, *lease);

@@ -83,8 +83,12 @@ Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe,
 
 Status cross_check(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session) {
   HSMUX_TRY(const SoftwareKey key, make_software_key(spec, spec.key_bits_default));
-  const KeyRequest request{
-      .spec = &spec, .bits = spec.key_bits_default, .id = kId, .label = "hsmux self-test", .token_object = false};
+  const KeyRequest request{.spec = &spec,
+                           .bits = spec.key_bits_default,
+                           .id = kId,
+                           .label = "hsmux self-test",
+                           .token_object = false,
+                           .quirks = &quirks};
   HSMUX_TRY(const MadeKey made, import_into_token(session, request, key));
   const TemporaryKey imported(session, made);
   if (const auto* aes = std::get_if<AesParts>(&key)) {

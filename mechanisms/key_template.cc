@@ -69,23 +69,27 @@ Bytes octet_string(ByteView point) {
   return wrapped;
 }
 
-// The OID first; tokens that know RFC 8032's name only refuse it, in ways of their own.
+// Tokens that know one form of the parameters only refuse the other, in ways of their own.
 Result<MadeKey> generate_ed25519_pair(Session& session, const KeyRequest& request) {
   const auto generate = [&](ByteView params) {
     Template public_list = public_template(request);
     public_list.bytes(CKA_EC_PARAMS, params);
     return generate_pair(session, CKM_EC_EDWARDS_KEY_PAIR_GEN, public_list, private_template(request));
   };
-  Result<MadeKey> made = generate(ed25519_params_oid());
+  const bool oid_first = request.quirks->edwards_params == EdwardsParams::kOid;
+  Result<MadeKey> made = generate(oid_first ? ed25519_params_oid() : ed25519_params_name());
   if (made || made.error().retryable()) return made;
-  Result<MadeKey> by_name = generate(ed25519_params_name());
-  return by_name ? by_name : made; // the first error is the one about the standard's form
+  Result<MadeKey> otherwise = generate(oid_first ? ed25519_params_name() : ed25519_params_oid());
+  return otherwise ? otherwise : made; // the first error is the one about the token's own form
 }
 
 struct Importer {
   Session& session;
   const KeyRequest& request;
 
+  [[nodiscard]] ByteView edwards_params() const {
+    return request.quirks->edwards_params == EdwardsParams::kOid ? ed25519_params_oid() : ed25519_params_name();
+  }
   Result<MadeKey> operator()(const EcPrivateParts& key) const {
     Template private_list = private_template(request);
     private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC);
@@ -99,10 +103,11 @@ struct Importer {
   Result<MadeKey> operator()(const EdPrivateParts& key) const {
     Template private_list = private_template(request);
     private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
-    private_list.bytes(CKA_EC_PARAMS, ed25519_params_oid()).bytes(CKA_VALUE, key.value.view());
+    private_list.bytes(CKA_EC_PARAMS, edwards_params()).bytes(CKA_VALUE, key.value.view());
     Template public_list = public_template(request);
     public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
-    public_list.bytes(CKA_EC_PARAMS, ed25519_params_oid()).bytes(CKA_EC_POINT, octet_string(key.point));
+    const bool raw = request.quirks->edwards_point == EdwardsPoint::kRaw;
+    public_list.bytes(CKA_EC_PARAMS, edwards_params()).bytes(CKA_EC_POINT, raw ? key.point : octet_string(key.point));
     return create_pair(session, private_list, public_list);
   }
 

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "mechanisms/quirks.h"
 #include "mechanisms/software_key.h"
 #include "mechanisms/spec.h"
 #include "slots/session.h"
@@ -16,6 +17,7 @@ struct KeyRequest {
   ByteView id;                         // CKA_ID
   std::string_view label;              // CKA_LABEL
   bool token_object = true;            // false: a session object, gone with its session
+  const Quirks* quirks = &standard_quirks();
 };
 
 struct MadeKey {

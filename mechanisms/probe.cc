@@ -1,5 +1,7 @@
 #include "mechanisms/probe.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <optional>
 
@@ -20,9 +22,13 @@ constexpr std::array<std::uint8_t, 32> kProbeData{0x42};
 // A session key of the token for one algorithm, with its public half.
 class ProbeKey {
 public:
-  ProbeKey(Session& session, const AlgorithmSpec& spec) {
-    const KeyRequest request{
-        .spec = &spec, .bits = spec.key_bits_default, .id = kProbeId, .label = "hsmux probe", .token_object = false};
+  ProbeKey(Session& session, const AlgorithmSpec& spec, const Quirks& quirks) {
+    const KeyRequest request{.spec = &spec,
+                             .bits = spec.key_bits_default,
+                             .id = kProbeId,
+                             .label = "hsmux probe",
+                             .token_object = false,
+                             .quirks = &quirks};
     Result<MadeKey> made = generate_in_token(session, request);
     if (!made && !made.error().retryable()) {
       if (Result<MadeKey> imported = import_software_key(session, request)) made = *imported;
@@ -76,6 +82,9 @@ Status try_round_trip(const AlgorithmSpec& spec, const RecipeSpec& recipe, const
 
 Status try_recipe(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                   const ProbeKey& key) {
+  if (recipe.id == RecipeId::kGcmHostIv && quirks.gcm_iv == GcmIv::kToken) {
+    return fail(ErrorKind::kUnsupported, fmt::format("tokens of the row {} make the IV themselves", quirks.name));
+  }
   if (spec.signs) return try_sign(spec, recipe, session, key.handle(), key.spki(), kProbeData);
   if (key_family(spec.key) == KeyFamily::kAes) return try_round_trip(spec, recipe, quirks, session, key);
   return try_decrypt_from_host(spec, recipe, quirks, session, key.handle(), key.spki(), kProbeData);
@@ -99,7 +108,7 @@ Result<RecipeChoice> RecipeProbe::choose(const AlgorithmSpec& spec) {
     return error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kForked || error.rv == CKR_DEVICE_ERROR;
   };
   RecipeChoice choice = choose_recipe(spec, offers_, [&](const RecipeSpec& recipe) -> ProbeResult {
-    if (!key_) key_ = std::make_unique<ProbeKey>(session_, spec);
+    if (!key_) key_ = std::make_unique<ProbeKey>(session_, spec, quirks_);
     if (key_->error()) return undecided(*key_->error());
     const Status status = try_recipe(spec, recipe, quirks_, session_, *key_);
     if (status) return {Probe::kWorks, ""};

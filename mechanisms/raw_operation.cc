@@ -9,7 +9,8 @@ namespace hsmux {
 Result<std::size_t> run_raw(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                             ObjectHandle key, ByteView in, std::span<std::uint8_t> out) {
   switch (recipe.id) {
-  case RecipeId::kGcmHostIv: {
+  case RecipeId::kGcmHostIv:
+  case RecipeId::kGcmTokenIv: {
     std::array<std::uint8_t, kIvBytes> iv{}; // some tokens write to it
     const GcmMechanism gcm(quirks, iv, {});
     return session.encrypt(gcm.mechanism, key, in, out);

@@ -64,6 +64,12 @@ Result<std::size_t> decrypt_gcm(const Quirks& quirks, Session& session, ObjectHa
   return size;
 }
 
+Error wrong_encryption(std::string_view what) {
+  Error error = make_error(ErrorKind::kDevice, fmt::format("C_Encrypt {} for AES-GCM", what), Retry::kElsewhere);
+  error.call = Call::kEncrypt;
+  return error;
+}
+
 Result<std::size_t> decrypt_oaep_token(Session& session, ObjectHandle key, const CipherInput& input,
                                        std::span<std::uint8_t> out) {
   const OaepMechanism oaep;
@@ -188,7 +194,8 @@ Result<std::size_t> run_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe
 Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,
                                 const CipherInput& input, std::span<std::uint8_t> out) {
   switch (recipe.id) {
-  case RecipeId::kGcmHostIv: return decrypt_gcm(quirks, session, key, input, out);
+  case RecipeId::kGcmHostIv:
+  case RecipeId::kGcmTokenIv: return decrypt_gcm(quirks, session, key, input, out);
   case RecipeId::kOaepToken: return decrypt_oaep_token(session, key, input, out);
   case RecipeId::kOaepHost: return decrypt_oaep_host(session, key, input, out);
   case RecipeId::kEciesHost: return decrypt_ecies(session, key, input, out);
@@ -205,26 +212,26 @@ Result<std::size_t> run_decrypt(const RecipeSpec& recipe, const Quirks& quirks, 
 
 Result<std::size_t> run_encrypt(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key,
                                 const CipherInput& input, std::span<std::uint8_t> out) {
-  if (recipe.id != RecipeId::kGcmHostIv) {
+  if (recipe.id != RecipeId::kGcmHostIv && recipe.id != RecipeId::kGcmTokenIv) {
     return fail(ErrorKind::kInternal, "a recipe that does not encrypt was chosen for encryption");
   }
   const std::size_t total = envelope_bytes(input.key_id.size(), input.data.size());
   HSMUX_CHECK(room(total, out.size()));
+  const std::size_t sealed = input.data.size() + kTagBytes;
   // A fresh IV for every attempt: an IV is never used twice with one key, also not by a retry.
   std::array<std::uint8_t, kIvBytes> iv{};
-  HSMUX_CHECK(random_bytes(iv));
+  if (recipe.id == RecipeId::kGcmHostIv) HSMUX_CHECK(random_bytes(iv));
   HSMUX_TRY(const Bytes aad, envelope_aad(input.key_id, input.aad));
   const GcmMechanism gcm(quirks, iv, aad);
-  const std::size_t header = write_envelope_header(input.key_id, iv, out);
   HSMUX_TRY(const std::size_t size,
-            session.encrypt(gcm.mechanism, key, input.data, out.subspan(header, total - header)));
-  if (header + size != total) {
-    Error error = make_error(ErrorKind::kDevice,
-                             fmt::format("C_Encrypt gave {} bytes for AES-GCM instead of {}", size, total - header),
-                             Retry::kElsewhere);
-    error.call = Call::kEncrypt;
-    return fail(std::move(error));
+            session.encrypt(gcm.mechanism, key, input.data, out.subspan(total - sealed, sealed)));
+  if (size != sealed) return fail(wrong_encryption(fmt::format("gave {} bytes instead of {}", size, sealed)));
+  // As it was given: the token used the zeros. As many as such encryptions are, the IV is the same.
+  if (recipe.id == RecipeId::kGcmTokenIv && iv == decltype(iv){}) {
+    wipe(out.first(total));
+    return fail(wrong_encryption("made no IV"));
   }
+  write_envelope_header(input.key_id, iv, out);
   return total;
 }
 

@@ -38,6 +38,7 @@ constexpr std::array kEcies{
 };
 constexpr std::array kGcm{
     RecipeSpec{RecipeId::kGcmHostIv, "CKM_AES_GCM(host-IV)", CKM_AES_GCM, CKF_ENCRYPT | CKF_DECRYPT},
+    RecipeSpec{RecipeId::kGcmTokenIv, "CKM_AES_GCM(token-IV)", CKM_AES_GCM, CKF_ENCRYPT | CKF_DECRYPT},
 };
 
 constexpr std::size_t kMessageBytesMax = 64UL << 20; // hashed on the host: a bound, not the token's

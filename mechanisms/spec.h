@@ -47,6 +47,7 @@ enum class RecipeId : std::uint8_t {
   kOaepHost,        // CKM_RSA_X_509, then OAEP decoding on the host in constant time
   kEciesHost,       // CKM_ECDH1_DERIVE with the point of the ciphertext, then key derivation, MAC and AES on the host
   kGcmHostIv,       // CKM_AES_GCM with a random IV made on the host
+  kGcmTokenIv,      // CKM_AES_GCM with a buffer of zeros that the token writes its IV into
 };
 
 struct RecipeSpec {

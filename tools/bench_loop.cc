@@ -170,7 +170,7 @@ Status BenchLoop::prepare_raw(Caller& caller, std::size_t number) {
     return fail(ErrorKind::kUnsupported, fmt::format("slot {} does not carry out {}", configured.name, spec_->name));
   }
   caller.recipe = &*recipe;
-  caller.quirks = &quirks_of(report.token);
+  caller.quirks = &quirks_of(report.token, report.module_path);
   HSMUX_TRY(Session session,
             Session::open(loaded, report.token.slot_id, std::make_shared<const std::string>(configured.name), true));
   HSMUX_TRY(const KeyInfo key, engine_->find_key(work_.key));

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "mechanisms/quirks.h"
 #include "slots/mechanism_name.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
@@ -29,6 +30,16 @@ nlohmann::json mechanisms_json(const SlotReport& slot) {
                    {"flags", offer.flags}});
   }
   return all;
+}
+
+nlohmann::json quirks_json(const SlotReport& slot) {
+  const Quirks& row = quirks_of(slot.token, slot.module_path);
+  return {{"gcm_iv", row.gcm_iv == GcmIv::kHost ? "host" : "token"},
+          {"gcm_iv_bits", row.gcm_iv_bits == GcmIvBits::kZero ? "zero" : "set"},
+          {"edwards_point", row.edwards_point == EdwardsPoint::kRaw ? "raw" : "octet-string"},
+          {"edwards_params", row.edwards_params == EdwardsParams::kOid ? "oid" : "name"},
+          {"key_wrap", row.key_wrap == 0 ? nlohmann::json(nullptr) : nlohmann::json(mechanism_name(row.key_wrap))},
+          {"evidence", row.evidence}};
 }
 
 nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
@@ -56,6 +67,7 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
         {"flags", token_flag_names(slot.token.flags)},
         {"sessions_max", limit_text(slot.token.sessions_max)}}},
       {"quirks", slot.quirks},
+      {"quirks_row", quirks_json(slot)},
       {"sessions",
        {{"idle", sessions.idle},
         {"leased", sessions.leased},
@@ -103,7 +115,7 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
     text += fmt::format("  overdue     {} requests, {} sessions still in the module{}\n", slot.overdue,
                         sessions.quarantined, slot.suspect ? "; others are preferred" : "");
   }
-  text += fmt::format("  quirks      {}\n", slot.quirks);
+  text += fmt::format("  quirks      {}: {}\n", slot.quirks, describe(quirks_of(token, slot.module_path)));
   std::vector<std::vector<std::string>> rows;
   for (const AlgorithmOnSlot& row : slot.algorithms) {
     rows.push_back({std::string(row.algorithm), row.recipe.empty() ? "none" : std::string(row.recipe), row.reason});

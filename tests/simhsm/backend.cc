@@ -48,6 +48,7 @@ own::Settings own_settings(const Settings& settings) {
   }
   own.spare_slot = settings.spare_slot;
   own.canned = settings.canned;
+  own.makes_iv = settings.makes_iv;
   own.objects_max = settings.limits.objects_max;
   return own;
 }

@@ -322,6 +322,12 @@ void read_answers(const toml::node& node, std::string_view key, Settings& settin
   settings.canned = answers == "canned";
 }
 
+void read_gcm_iv(const toml::node& node, std::string_view key, Settings& settings) {
+  const std::string maker = text_of(node, key);
+  if (maker != "caller" && maker != "hsm") refuse(node, key, "allowed: 'caller', 'hsm'");
+  settings.makes_iv = maker == "hsm";
+}
+
 void read_all(const toml::table& table, Settings& settings, bool running) {
   const auto fixed = [running](Setter setter) -> Setter {
     if (!running) return setter;
@@ -338,6 +344,7 @@ void read_all(const toml::table& table, Settings& settings, bool running) {
                  read_rows(n, k, [&](const toml::table& row) { settings.tokens.push_back(read_token(row)); });
                })},
               {"seed", [&](auto& n, auto k) { settings.seed = integer_of(n, k); }},
+              {"gcm_iv", [&](auto& n, auto k) { read_gcm_iv(n, k, settings); }},
               {"answers", [&](auto& n, auto k) { read_answers(n, k, settings); }},
               {"reuse_handles", [&](auto& n, auto k) { settings.reuse_handles = flag_of(n, k); }},
               {"strict", [&](auto& n, auto k) { settings.strict = strict_of(n, k); }},
@@ -361,8 +368,9 @@ void read_all(const toml::table& table, Settings& settings, bool running) {
               {"fault", [&](auto& n, auto k) {
                  read_rows(n, k, [&](const toml::table& row) { settings.faults.push_back(read_fault(row)); });
                }}});
-  if (!settings.own && (settings.canned || settings.limits.objects_max != 0 || !settings.tokens.empty())) {
-    throw Mistake{"1: mode: answers = 'canned', limits.objects_max and [[token]] need mode = 'own'"};
+  if (!settings.own &&
+      (settings.canned || settings.makes_iv || settings.limits.objects_max != 0 || !settings.tokens.empty())) {
+    throw Mistake{"1: mode: answers = 'canned', gcm_iv = 'hsm', limits.objects_max and [[token]] need mode = 'own'"};
   }
 }
 

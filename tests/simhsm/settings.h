@@ -68,7 +68,8 @@ struct Settings {
 
   // May change while it runs.
   std::uint64_t seed = 1;
-  bool canned = false; // of own: see docs/simhsm.md
+  bool canned = false;   // of own: see docs/simhsm.md
+  bool makes_iv = false; // of own: the same
   bool reuse_handles = false;
   std::set<Violation> strict; // these end the process
   Limits limits;

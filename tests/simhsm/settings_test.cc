@@ -39,6 +39,7 @@ TEST(SimSettings, EverythingIsRead) {
   const Settings settings = read(R"(
 mode = 'own'
 answers = 'canned'
+gcm_iv = 'hsm'
 seed = 17
 strict = ['two-threads', 'pin-try']
 reuse_handles = true
@@ -76,6 +77,7 @@ rv = 0x80000001
 )");
   EXPECT_TRUE(settings.own);
   EXPECT_TRUE(settings.canned);
+  EXPECT_TRUE(settings.makes_iv);
   EXPECT_TRUE(settings.reuse_handles);
   EXPECT_FALSE(settings.spare_slot);
   EXPECT_EQ(settings.seed, 17U);
@@ -133,6 +135,7 @@ TEST(SimSettings, MistakesAreToldWithTheirLineAndWhatIsAllowed) {
   EXPECT_THAT(error_of("[[fault]]\naction = 'crash'\nfunction = 'C_Nothing'"), HasSubstr("C_Nothing"));
   EXPECT_THAT(error_of("[[token]]\nlabel = ''\n"), HasSubstr("token.label"));
   EXPECT_THAT(error_of("answers = 'canned'"), HasSubstr("need mode = 'own'"));
+  EXPECT_THAT(error_of("gcm_iv = 'hsm'"), HasSubstr("need mode = 'own'"));
   EXPECT_THAT(error_of("strict = ['x']"), HasSubstr("two-threads"));
   EXPECT_THAT(error_of("limits = 3"), HasSubstr("[limits] is wanted"));
   EXPECT_THAT(error_of("[[hsm]"), HasSubstr("sim.toml:1:"));

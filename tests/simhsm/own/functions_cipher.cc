@@ -1,4 +1,9 @@
 // C_Encrypt* and C_Decrypt*.
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cstring>
+
 #include "tests/simhsm/own/functions.h"
 #include "tests/simhsm/own/operation.h"
 
@@ -50,11 +55,23 @@ void finish(const Session& session, Operation& operation, CK_BYTE* out, CK_ULONG
   }
 }
 
+// Into the caller's buffer, which is to be zeros.
+void make_iv(const CK_MECHANISM& mechanism) {
+  CK_GCM_PARAMS parameter{};
+  require(mechanism.ulParameterLen == sizeof parameter, CKR_MECHANISM_PARAM_INVALID);
+  std::memcpy(&parameter, mechanism.pParameter, sizeof parameter);
+  require(parameter.pIv != nullptr && parameter.ulIvLen == 12, CKR_MECHANISM_PARAM_INVALID);
+  require(std::all_of(parameter.pIv, parameter.pIv + 12, [](CK_BYTE byte) { return byte == 0; }),
+          CKR_MECHANISM_PARAM_INVALID);
+  require(RAND_bytes(parameter.pIv, 12) == 1, CKR_DEVICE_ERROR);
+}
+
 } // namespace
 
 void encrypt_init(Session& session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
   begin(session, session.encrypting, mechanism, key, CKF_ENCRYPT, CKO_PUBLIC_KEY, CKA_ENCRYPT,
         [&](const MechanismRow& row, const auto& object) {
+          if (row.type == CKM_AES_GCM && session.token().policy().makes_iv) make_iv(*mechanism);
           return Cipher(Cipher::Direction::kEncrypt, *mechanism, row, object);
         });
 }

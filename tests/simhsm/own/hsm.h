@@ -24,6 +24,8 @@ struct Settings {
   // The first one-shot C_Sign, C_Encrypt or C_Decrypt of an operation, object, mechanism type and input length is
   // computed; later ones answer the same bytes without computing, whatever the input is.
   bool canned = false;
+  // C_EncryptInit with CKM_AES_GCM wants an IV of 12 zeros and writes one of the HSM's own there, as AWS CloudHSM does.
+  bool makes_iv = false;
   std::size_t objects_max = 0; // per token, session objects included; 0 = no limit; above: CKR_DEVICE_MEMORY
   unsigned user_pin_tries = 10, so_pin_tries = 10;
   std::string manufacturer = "hsmux", model = "simhsm";
@@ -32,7 +34,7 @@ struct Settings {
 
 // Every entry is there.
 const CK_FUNCTION_LIST& functions();
-// Before the first C_Initialize it sets up the slots; later it changes only `canned` and `objects_max`.
+// Before the first C_Initialize it sets up the slots; later it changes only `canned`, `makes_iv` and `objects_max`.
 void configure(const Settings& settings);
 // This and the next one do nothing, and answer 0, where there is no such slot.
 //

@@ -15,6 +15,7 @@ Machine& Machine::get() {
 void Machine::configure(const Settings& settings) {
   const std::unique_lock lock(mutex_);
   policy_.canned = settings.canned;
+  policy_.makes_iv = settings.makes_iv;
   policy_.objects_max = settings.objects_max;
   if (ever_initialised_) return;
   policy_.user_pin_tries = settings.user_pin_tries;

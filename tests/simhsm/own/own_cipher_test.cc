@@ -297,6 +297,21 @@ TEST_F(OwnCipher, OaepParametersAreChecked) {
   }
 }
 
+TEST_F(OwnCipher, AnHsmThatMakesIvsWritesOneIntoZerosAndTakesNoOther) {
+  Settings making = settings();
+  making.makes_iv = true;
+  configure(making);
+  const CK_OBJECT_HANDLE key = aes();
+  Data start(12), sealed, plain;
+  CK_GCM_PARAMS parameter{start.data(), start.size(), 96, nullptr, 0, 128};
+  const Mechanism mechanism(CKM_AES_GCM, parameter);
+  ASSERT_EQ(encrypt(mechanism, key, Data(20, 1), sealed), CKR_OK);
+  EXPECT_NE(start, Data(12));
+  ASSERT_EQ(decrypt(mechanism, key, sealed, plain), CKR_OK);
+  EXPECT_EQ(plain, Data(20, 1));
+  EXPECT_EQ(encrypt(mechanism, key, Data(20, 1), sealed), CKR_MECHANISM_PARAM_INVALID);
+}
+
 TEST_F(OwnCipher, CannedAnswersAreTheFirstOnes) {
   Settings canned = settings();
   canned.canned = true;

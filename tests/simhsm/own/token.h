@@ -13,7 +13,7 @@ namespace hsmux::sim::own {
 
 // What is the same for all tokens.
 struct Policy {
-  std::atomic<bool> canned{false};
+  std::atomic<bool> canned{false}, makes_iv{false};
   std::atomic<std::size_t> objects_max{0};
   unsigned user_pin_tries = 10, so_pin_tries = 10;
   std::string manufacturer, model;
