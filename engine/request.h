@@ -44,11 +44,11 @@ struct VerifyRequest { // carried out on the host with the key's public half
   Algorithm algorithm{};
   ByteView message;
   bool prehashed = false;
-  ByteView signature; // ECDSA: DER
+  ByteView signature; // ECDSA: DER; Ed25519, RSA: as it is
   RequestOptions options;
 };
 
-struct EncryptRequest { // RSA-OAEP: on the host with the public half; AES-GCM: in the HSM
+struct EncryptRequest { // RSA-OAEP, ECIES: on the host with the public half; AES-GCM: in the HSM
   KeyName key;
   Algorithm algorithm{};
   ByteView plaintext;
