@@ -16,6 +16,8 @@ protected:
     if (getenv("HSMUX_SIM_CONFIG") == nullptr) GTEST_SKIP() << "needs the simulator's own HSM";
     sim_->apply("gcm_iv = 'hsm'");
   }
+
+  const Bytes id_{1}; // of keys that are gone with the test's session
 };
 
 TEST_F(VendorRows, ATokenThatMakesTheIvItselfIsFoundOutAndItsIvGoesIntoTheEnvelope) {
@@ -57,7 +59,7 @@ TEST_F(VendorRows, EitherFormOfEd25519sParametersMakesAKey) {
     quirks.edwards_params = params;
     const AlgorithmSpec& spec = spec_of(Algorithm::kEd25519);
     const KeyRequest request{
-        .spec = &spec, .bits = 255, .id = Bytes{1}, .label = "ed", .token_object = false, .quirks = &quirks};
+        .spec = &spec, .bits = 255, .id = id_, .label = "ed", .token_object = false, .quirks = &quirks};
     const auto made = generate_in_token(own, request);
     ASSERT_TRUE(made.has_value()) << why(made);
     EXPECT_TRUE(own.destroy(made->handle).has_value());
@@ -76,7 +78,7 @@ TEST_F(VendorRows, AnEdwardsPointIsWrittenAsTheRowSays) {
     quirks.edwards_point = form;
     const KeyRequest request{.spec = &spec_of(Algorithm::kEd25519),
                              .bits = 255,
-                             .id = Bytes{1},
+                             .id = id_,
                              .label = "ed",
                              .token_object = false,
                              .quirks = &quirks};
