@@ -87,18 +87,18 @@ hsmux_status submit_batch(hsmux_engine* engine, const Given* const* requests, st
     // Numbers from one row, so that a completion finds its own.
     auto numbers = std::make_shared<std::vector<hsmux_job>>();
     for (std::size_t i = 0; jobs != nullptr && i < count; ++i) jobs[i] = numbers->emplace_back(engine->jobs->begin());
-    Result<std::vector<Job>> submitted = target.submit(
-        std::span<const Request>(batch), [done, context, numbers, known = engine->jobs](std::size_t i,
-                                                                                        const Result<Bytes>& result) {
-          if (!numbers->empty()) known->end(numbers->at(i));
-          hsmux_error failure;
-          HSMUX_INIT(&failure);
-          if (result) {
-            c_abi::succeed(&failure);
-            return done(context, i, HSMUX_OK, result->data(), result->size(), &failure);
-          }
-          done(context, i, c_abi::report(result.error(), &failure), nullptr, 0, &failure);
-        });
+    Result<std::vector<Job>> submitted =
+        target.submit(std::span<const Request>(batch),
+                      [done, context, numbers, known = engine->jobs](std::size_t i, const Result<Bytes>& result) {
+                        if (!numbers->empty()) known->end(numbers->at(i));
+                        hsmux_error failure;
+                        HSMUX_INIT(&failure);
+                        if (result) {
+                          c_abi::succeed(&failure);
+                          return done(context, i, HSMUX_OK, result->data(), result->size(), &failure);
+                        }
+                        done(context, i, c_abi::report(result.error(), &failure), nullptr, 0, &failure);
+                      });
     for (std::size_t i = 0; i < numbers->size(); ++i) {
       if (submitted) {
         engine->jobs->set(numbers->at(i), std::move(submitted->at(i)));

@@ -12,8 +12,8 @@
  *  4. Strings are UTF-8 and end with NUL. A NULL string means "not given"; a NULL pointer with a length of 0 is empty
  * data.
  *  5. Times are in milliseconds; 0 is the configuration's default; negative is an error. A blocking call works on its
- * caller's thread: its time-out bounds waiting and retries, not a call that the vendor's module is in the middle of. For
- * submitted work, and blocking calls with `hard`, it bounds that too.
+ * caller's thread: its time-out bounds waiting and retries, not a call that the vendor's module is in the middle of.
+ * For submitted work, and blocking calls with `hard`, it bounds that too.
  *  6. Every function may be called from any thread at any time, except on an engine that is being or has been closed.
  *  7. Functions return an hsmux_status; `error`, which may be NULL, gets the details. A failed call has changed
  * nothing, except where it says so. No C++ exception leaves a function.
@@ -223,10 +223,10 @@ HSMUX_API hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot
 /* --- Asynchronous forms --- */
 /* Inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the engine, never
  * inside the call; `result` is what the blocking form writes to its buffer (keys: the public key's DER for
- * hsmux_submit_key_public, NULL otherwise) and `info` the key concerned, or NULL. On any other answer `done` never runs:
- * what is wrong with the request, HSMUX_OVERLOADED (too many are submitted, or what waits already takes longer than the
- * time-out allows), HSMUX_CLOSED. `job` may be NULL. `done` should return soon. hsmux_close ends what is left with
- * HSMUX_CLOSED, after which `done` has run for all. A key made after its request ended is deleted. */
+ * hsmux_submit_key_public, NULL otherwise) and `info` the key concerned, or NULL. On any other answer `done` never
+ * runs: what is wrong with the request, HSMUX_OVERLOADED (too many are submitted, or what waits already takes longer
+ * than the time-out allows), HSMUX_CLOSED. `job` may be NULL. `done` should return soon. hsmux_close ends what is left
+ * with HSMUX_CLOSED, after which `done` has run for all. A key made after its request ended is deleted. */
 typedef void (*hsmux_completion)(void* context, hsmux_status status, const uint8_t* result, size_t result_bytes,
                                  const hsmux_key_info* info, const hsmux_error* error);
 typedef uint64_t hsmux_job; /* 0 is none */
@@ -256,8 +256,9 @@ HSMUX_API hsmux_status hsmux_submit_key_public(hsmux_engine* engine, const char*
 HSMUX_API hsmux_status hsmux_submit_key_delete(hsmux_engine* engine, const char* key, int64_t timeout_ms,
                                                hsmux_completion done, void* context, hsmux_job* job,
                                                hsmux_error* error);
-/* Many at once: all are taken or none, and they start together. `done` runs once for each, with its place, on any thread,
- * several at once. `jobs`: room for `count`, or NULL. Encryption on this host (RSA-OAEP) is not done in batches. */
+/* Many at once: all are taken or none, and they start together. `done` runs once for each, with its place, on any
+ * thread, several at once. `jobs`: room for `count`, or NULL. Encryption on this host (RSA-OAEP) is not done in
+ * batches. */
 typedef void (*hsmux_batch_completion)(void* context, size_t index, hsmux_status status, const uint8_t* result,
                                        size_t result_bytes, const hsmux_error* error);
 HSMUX_API hsmux_status hsmux_submit_sign_batch(hsmux_engine* engine, const hsmux_sign_request* const* requests,
@@ -272,8 +273,8 @@ HSMUX_API hsmux_status hsmux_submit_decrypt_batch(hsmux_engine* engine, const hs
 
 typedef struct hsmux_work_stats {
   size_t struct_size;
-  uint64_t submitted;                 /* submitted and not ended */
-  uint64_t waiting;                   /* requests, blocking ones too, that wait for a session */
+  uint64_t submitted;                  /* submitted and not ended */
+  uint64_t waiting;                    /* requests, blocking ones too, that wait for a session */
   uint64_t threads, idle, quarantined; /* of the engine; quarantined: the module does not let them go */
 } hsmux_work_stats;
 HSMUX_API hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_error* error);

@@ -72,8 +72,8 @@ protected:
     }
   }
   std::array<unsigned long, 2> sessions_before_{};
-  void open_with_key() {
-    open();
+  void open_with_key(const std::string& slot_extra = "") {
+    open("", slot_extra);
     make_key(kEcdsa, "orders");
     // Both slots warm: their handles found, their recipes known.
     for (const std::string_view slot : {"slot-0", "slot-1"}) {
@@ -389,7 +389,7 @@ TEST_F(Failure, ClosingUnderLoadEndsEveryRequestOneWayOrTheOther) {
 }
 
 TEST_F(Failure, AForkedChildIsRefusedAtOnceAndTheParentGoesOn) {
-  open_with_key();
+  open_with_key("session_copies = 'off'"); // which are made beside, and counted
   sim_->reset_counts();
   const pid_t child = fork();
   if (child == 0) {

@@ -23,7 +23,7 @@ TEST_F(Tokens, AreReadyAtOnceWithTheConfigurationThatWasMade) {
   ASSERT_EQ(slots.size(), 2);
   for (const json& slot : slots) {
     EXPECT_EQ(slot.at("state"), "ready");
-    EXPECT_EQ(slot.at("algorithms").size(), 7);
+    EXPECT_EQ(slot.at("algorithms").size(), 10);
     for (const json& row : slot.at("algorithms")) EXPECT_TRUE(row.at("recipe").is_string()) << row;
   }
 }
