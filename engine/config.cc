@@ -20,6 +20,7 @@
 #include "engine/config_limits.h"
 #include "engine/config_places.h"
 #include "engine/config_reader.h"
+#include "engine/slot_load.h"
 
 namespace hsmux {
 namespace {

@@ -28,7 +28,6 @@ inline constexpr double kWeightMax = 1000.0; // and above 0
 
 inline constexpr std::size_t kFileBytesMax = 1024 * 1024;
 inline constexpr std::size_t kModulesMax = 16;
-inline constexpr std::size_t kSlotsMax = 64;
 inline constexpr std::size_t kAlgorithmsMax = 64;
 inline constexpr std::size_t kEnvironmentMax = 64; // variables of one module
 inline constexpr std::size_t kNameBytesMax = 32;

@@ -7,8 +7,6 @@
 namespace hsmux {
 namespace {
 
-Bytes copy_of(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
-
 // A look-up ends by its own deadline, with a better error than ours; this much later it hangs.
 constexpr Duration kGrace = std::chrono::milliseconds(50);
 

@@ -12,6 +12,8 @@
 
 namespace hsmux {
 
+inline Bytes copy_of(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
+
 // The request, with copies of all that the caller lent.
 struct CryptoOrder {
   Operation operation{};

@@ -8,8 +8,6 @@
 namespace hsmux {
 namespace {
 
-Bytes copy_of(ByteView bytes) { return {bytes.begin(), bytes.end()}; }
-
 template <class Request> Result<Job> submit_crypto(Engine::Core& core, const Request& request, Completion<Bytes> done) {
   const Engine::Core::Call call(core);
   HSMUX_CHECK(call.admitted);

@@ -15,8 +15,9 @@ namespace {
 
 using openssl::CipherContext;
 
-constexpr std::array<std::uint8_t, 16> kId{'h', 's', 'm', 'u', 'x', ' ', 's', 'e', 'l', 'f', '-', 't', 'e', 's', 't'};
-constexpr std::array<std::uint8_t, 5> kAad{'c', 'h', 'e', 'c', 'k'};
+constexpr std::array<std::uint8_t, 16> kTestKeyId{'h', 's', 'm', 'u', 'x', ' ', 's', 'e',
+                                                  'l', 'f', '-', 't', 'e', 's', 't'};
+constexpr std::array<std::uint8_t, 5> kTestAad{'c', 'h', 'e', 'c', 'k'};
 
 Bytes message() {
   Bytes bytes(100);
@@ -50,11 +51,11 @@ Result<Bytes> gcm_on_host(bool encrypt, ByteView key, ByteView iv, ByteView aad,
 Status check_token_encrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks, Session& session,
                             ObjectHandle handle, ByteView key) {
   const Bytes plaintext = message();
-  const CipherInput input{.data = plaintext, .aad = kAad, .key_id = kId};
+  const CipherInput input{.data = plaintext, .aad = kTestAad, .key_id = kTestKeyId};
   Bytes sealed(ciphertext_bytes(spec, input));
   HSMUX_CHECK(run_encrypt(recipe, quirks, session, handle, input, sealed));
   HSMUX_TRY(const EnvelopeView view, parse_envelope(sealed));
-  HSMUX_TRY(const Bytes aad, envelope_aad(kId, kAad));
+  HSMUX_TRY(const Bytes aad, envelope_aad(kTestKeyId, kTestAad));
   std::array<std::uint8_t, kTagBytes> tag{};
   std::ranges::copy(view.ciphertext_and_tag.last(kTagBytes), tag.begin());
   const ByteView ciphertext = view.ciphertext_and_tag.first(view.ciphertext_and_tag.size() - kTagBytes);
@@ -68,14 +69,14 @@ Status check_token_decrypts(const AlgorithmSpec& spec, const RecipeSpec& recipe,
   const Bytes plaintext = message();
   std::array<std::uint8_t, kIvBytes> iv{};
   HSMUX_CHECK(random_bytes(iv));
-  HSMUX_TRY(const Bytes aad, envelope_aad(kId, kAad));
+  HSMUX_TRY(const Bytes aad, envelope_aad(kTestKeyId, kTestAad));
   std::array<std::uint8_t, kTagBytes> tag{};
   HSMUX_TRY(const Bytes ciphertext, gcm_on_host(true, key, iv, aad, plaintext, tag));
-  Bytes sealed(envelope_bytes(kId.size(), plaintext.size()));
-  const std::size_t header = write_envelope_header(kId, iv, sealed);
+  Bytes sealed(envelope_bytes(kTestKeyId.size(), plaintext.size()));
+  const std::size_t header = write_envelope_header(kTestKeyId, iv, sealed);
   std::ranges::copy(ciphertext, std::span(sealed).subspan(header).begin());
   std::ranges::copy(tag, std::span(sealed).last(kTagBytes).begin());
-  const CipherInput input{.data = sealed, .aad = kAad, .key_id = kId};
+  const CipherInput input{.data = sealed, .aad = kTestAad, .key_id = kTestKeyId};
   return try_decrypt(spec, recipe, quirks, session, handle, input, plaintext);
 }
 
@@ -85,7 +86,7 @@ Status cross_check(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Qu
   HSMUX_TRY(const SoftwareKey key, make_software_key(spec, spec.key_bits_default));
   const KeyRequest request{.spec = &spec,
                            .bits = spec.key_bits_default,
-                           .id = kId,
+                           .id = kTestKeyId,
                            .label = "hsmux self-test",
                            .token_object = false,
                            .quirks = &quirks};

@@ -44,9 +44,9 @@ using openssl::Key;
 using openssl::KeyContext;
 using Builder = openssl::Handle<OSSL_PARAM_BLD, OSSL_PARAM_BLD_free>;
 using Params = openssl::Handle<OSSL_PARAM, OSSL_PARAM_free>;
-using Number = openssl::PublicNumber;
+using openssl::PublicNumber;
 
-Error refused(std::string why) {
+Error spki_refused(std::string why) {
   ERR_clear_error();
   return make_error(ErrorKind::kUnsupported, std::move(why));
 }
@@ -65,13 +65,13 @@ Key from_params(const char* type, OSSL_PARAM_BLD* builder) {
 Result<Bytes> to_der(const Key& key) {
   unsigned char* der = nullptr;
   const int size = i2d_PUBKEY(key.get(), &der);
-  if (size <= 0) return fail(refused("OpenSSL does not encode this public key"));
+  if (size <= 0) return fail(spki_refused("OpenSSL does not encode this public key"));
   Bytes bytes(der, der + size);
   OPENSSL_free(der);
   return bytes;
 }
 
-Result<Key> parse(ByteView spki) {
+Result<Key> parse_spki(ByteView spki) {
   const unsigned char* position = spki.data();
   Key key(spki.size() > 16'384 ? nullptr : d2i_PUBKEY(nullptr, &position, static_cast<long>(spki.size())));
   if (key && position == spki.data() + spki.size()) return key;
@@ -105,18 +105,18 @@ Result<Bytes> ec_point_from_attribute(Curve curve, ByteView cka_ec_point) {
 
 Result<Bytes> ec_spki(Curve curve, ByteView point) {
   if (point.size() != 1 + 2 * field_bytes(curve) || point[0] != kUncompressed) {
-    return fail(refused("the EC point is not an uncompressed point of its curve"));
+    return fail(spki_refused("the EC point is not an uncompressed point of its curve"));
   }
   const Builder builder(OSSL_PARAM_BLD_new());
   if (!builder ||
       OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, openssl_group(curve), 0) != 1 ||
       OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(), point.size()) != 1) {
-    return fail(refused("OpenSSL does not take this EC key"));
+    return fail(spki_refused("OpenSSL does not take this EC key"));
   }
   const Key key = from_params("EC", builder.get());
-  if (!key) return fail(refused("the EC point is not on its curve"));
+  if (!key) return fail(spki_refused("the EC point is not on its curve"));
   const KeyContext check(EVP_PKEY_CTX_new_from_pkey(nullptr, key.get(), nullptr));
-  if (!check || EVP_PKEY_public_check(check.get()) != 1) return fail(refused("the EC point is not on its curve"));
+  if (!check || EVP_PKEY_public_check(check.get()) != 1) return fail(spki_refused("the EC point is not on its curve"));
   return to_der(key);
 }
 
@@ -131,40 +131,40 @@ Result<Bytes> ed25519_point_from_attribute(ByteView cka_ec_point) {
   if (point.size() == kEd25519PointBytes + 2 && point[0] == kOctetString && point[1] == kEd25519PointBytes) {
     point = point.subspan(2);
   }
-  if (point.size() != kEd25519PointBytes) return fail(refused("the key's Ed25519 point is malformed"));
+  if (point.size() != kEd25519PointBytes) return fail(spki_refused("the key's Ed25519 point is malformed"));
   return Bytes(point.begin(), point.end());
 }
 
 Result<Bytes> ed25519_spki(ByteView point) {
   const Key key(EVP_PKEY_new_raw_public_key_ex(nullptr, "ED25519", nullptr, point.data(), point.size()));
-  if (!key) return fail(refused("OpenSSL does not take this Ed25519 key"));
+  if (!key) return fail(spki_refused("OpenSSL does not take this Ed25519 key"));
   return to_der(key);
 }
 
 Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent) {
   constexpr std::size_t kNumberBytesMax = 2049;
   if (modulus.size() > kNumberBytesMax || exponent.size() > kNumberBytesMax) {
-    return fail(refused("the RSA public key is too long"));
+    return fail(spki_refused("the RSA public key is too long"));
   }
-  const Number n(BN_bin2bn(modulus.data(), static_cast<int>(modulus.size()), nullptr));
-  const Number e(BN_bin2bn(exponent.data(), static_cast<int>(exponent.size()), nullptr));
+  const PublicNumber n(BN_bin2bn(modulus.data(), static_cast<int>(modulus.size()), nullptr));
+  const PublicNumber e(BN_bin2bn(exponent.data(), static_cast<int>(exponent.size()), nullptr));
   if (!n || !e || BN_num_bits(n.get()) < 1024 || BN_num_bits(n.get()) > 16'384 || BN_is_odd(n.get()) != 1 ||
       BN_is_odd(e.get()) != 1 || BN_is_one(e.get()) == 1 || BN_cmp(e.get(), n.get()) >= 0) {
-    return fail(
-        refused("an RSA public key has an odd modulus of 1024 to 16384 bits and an odd, smaller exponent from 3 on"));
+    return fail(spki_refused(
+        "an RSA public key has an odd modulus of 1024 to 16384 bits and an odd, smaller exponent from 3 on"));
   }
   const Builder builder(OSSL_PARAM_BLD_new());
   if (!builder || OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_N, n.get()) != 1 ||
       OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_E, e.get()) != 1) {
-    return fail(refused("OpenSSL does not take this RSA key"));
+    return fail(spki_refused("OpenSSL does not take this RSA key"));
   }
   const Key key = from_params("RSA", builder.get());
-  if (!key) return fail(refused("OpenSSL does not take this RSA key"));
+  if (!key) return fail(spki_refused("OpenSSL does not take this RSA key"));
   return to_der(key);
 }
 
 Result<PublicKeyFacts> describe_spki(ByteView spki) {
-  HSMUX_TRY(const Key key, parse(spki));
+  HSMUX_TRY(const Key key, parse_spki(spki));
   PublicKeyFacts facts;
   facts.bits = static_cast<std::size_t>(EVP_PKEY_get_bits(key.get()));
   if (EVP_PKEY_get_base_id(key.get()) == EVP_PKEY_RSA) facts.kind = PublicKeyFacts::Kind::kRsa;
@@ -184,10 +184,10 @@ Result<PublicKeyFacts> describe_spki(ByteView spki) {
 }
 
 Result<std::string> spki_to_pem(ByteView spki) {
-  HSMUX_TRY(const Key key, parse(spki));
+  HSMUX_TRY(const Key key, parse_spki(spki));
   const openssl::Handle<BIO, BIO_free> memory(BIO_new(BIO_s_mem()));
   if (!memory || PEM_write_bio_PUBKEY(memory.get(), key.get()) != 1) {
-    return fail(refused("OpenSSL does not encode this public key"));
+    return fail(spki_refused("OpenSSL does not encode this public key"));
   }
   char* text = nullptr;
   const long size = BIO_get_mem_data(memory.get(), &text);

@@ -15,7 +15,7 @@ namespace {
 
 // Modules that gain by our locks, by file name. SoftHSM 2.6.1: its session and handle managers take a mutex several
 // times per call; with OS mutexes two threads form a convoy (docs/performance.md, "Who supplies the module's locks").
-constexpr std::array<std::string_view, 2> kGaining = {"libsofthsm2.so", "libsofthsm2.dylib"};
+constexpr std::array<std::string_view, 2> kWithOwnLocks = {"libsofthsm2.so", "libsofthsm2.dylib"};
 
 std::atomic<std::uint64_t> in_use{0};
 
@@ -72,7 +72,7 @@ std::string_view locks_name(Locks locks) {
 
 Locks locks_of(std::string_view path) {
   const std::string_view file = path.substr(path.rfind('/') + 1);
-  return std::ranges::find(kGaining, file) != kGaining.end() ? Locks::kEngine : Locks::kOs;
+  return std::ranges::find(kWithOwnLocks, file) != kWithOwnLocks.end() ? Locks::kEngine : Locks::kOs;
 }
 
 unsigned long initialize(const _CK_FUNCTION_LIST& functions, std::string& reserved, Locks& locks) {

@@ -11,21 +11,21 @@
 namespace hsmux {
 namespace {
 
-struct Name {
+struct FlagName {
   unsigned long value;
   const char* name;
 };
 
 constexpr std::array kFlagNames{
-    Name{CKF_TOKEN_INITIALIZED, "initialised"},
-    Name{CKF_LOGIN_REQUIRED, "login-required"},
-    Name{CKF_WRITE_PROTECTED, "write-protected"},
-    Name{CKF_PROTECTED_AUTHENTICATION_PATH, "protected-authentication-path"},
-    Name{CKF_USER_PIN_INITIALIZED, "user-pin-initialised"},
-    Name{CKF_USER_PIN_COUNT_LOW, "user-pin-count-low"},
-    Name{CKF_USER_PIN_FINAL_TRY, "user-pin-final-try"},
-    Name{CKF_USER_PIN_LOCKED, "user-pin-locked"},
-    Name{CKF_USER_PIN_TO_BE_CHANGED, "user-pin-to-be-changed"},
+    FlagName{CKF_TOKEN_INITIALIZED, "initialised"},
+    FlagName{CKF_LOGIN_REQUIRED, "login-required"},
+    FlagName{CKF_WRITE_PROTECTED, "write-protected"},
+    FlagName{CKF_PROTECTED_AUTHENTICATION_PATH, "protected-authentication-path"},
+    FlagName{CKF_USER_PIN_INITIALIZED, "user-pin-initialised"},
+    FlagName{CKF_USER_PIN_COUNT_LOW, "user-pin-count-low"},
+    FlagName{CKF_USER_PIN_FINAL_TRY, "user-pin-final-try"},
+    FlagName{CKF_USER_PIN_LOCKED, "user-pin-locked"},
+    FlagName{CKF_USER_PIN_TO_BE_CHANGED, "user-pin-to-be-changed"},
 };
 
 } // namespace
@@ -81,7 +81,7 @@ Result<std::vector<MechanismOffer>> read_mechanisms(const Module& module, unsign
 
 std::vector<std::string> token_flag_names(unsigned long flags) {
   std::vector<std::string> names;
-  for (const Name& flag : kFlagNames) {
+  for (const FlagName& flag : kFlagNames) {
     if ((flags & flag.value) != 0) names.emplace_back(flag.name);
   }
   return names;

@@ -7,7 +7,7 @@
 namespace hsmux {
 namespace {
 
-struct Options : OperationOptions {
+struct DecryptOptions : OperationOptions {
   std::string bound_to;
 };
 
@@ -18,7 +18,7 @@ Result<std::optional<Bytes>> bound_id(std::string_view id) {
   return bytes;
 }
 
-Result<ExitCode> decrypt(Program& program, const Options& options) {
+Result<ExitCode> decrypt(Program& program, const DecryptOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   HSMUX_TRY(const std::optional<Bytes> bound_to, bound_id(options.bound_to));
   HSMUX_CHECK(check_output(program, options.out));
@@ -41,7 +41,7 @@ Result<ExitCode> decrypt(Program& program, const Options& options) {
 } // namespace
 
 void add_decrypt(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DecryptOptions>();
   options->out.secret = true;
   CLI::App* command = app.add_subcommand("decrypt", "Decrypt a file in the HSM; a new FILE has mode 0600");
   add_key_options(*command, *options);

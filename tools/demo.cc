@@ -22,12 +22,12 @@ namespace {
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
-constexpr std::size_t kLatenciesPerCaller = 200'000; // 1.6 MB each
-constexpr std::uint64_t kCheckEvery = 1024;          // results checked: the first of each caller, then one in this many
-constexpr std::size_t kMessageBytes = 34;            // what a Canton sequencer signs: a multihash of SHA-256
+constexpr std::size_t kLatenciesKept = 200'000; // 1.6 MB each
+constexpr std::uint64_t kCheckEvery = 1024;     // results checked: the first of each caller, then one in this many
+constexpr std::size_t kMessageBytes = 34;       // what a Canton sequencer signs: a multihash of SHA-256
 constexpr std::size_t kBlockBytes = 1024;
 
-struct Options {
+struct DemoOptions {
   std::uint32_t seconds = 5;
   std::uint32_t callers = 2; // per algorithm
   std::string key_prefix = "demo";
@@ -78,7 +78,7 @@ private:
 class Caller {
 public:
   Caller(Engine& engine, const Job& job, std::string key, const Program& program, std::uint64_t seed)
-      : engine_(engine), job_(job), key_(std::move(key)), program_(program), latencies_(kLatenciesPerCaller, seed),
+      : engine_(engine), job_(job), key_(std::move(key)), program_(program), latencies_(kLatenciesKept, seed),
         plain_(job.operation == Operation::kEncrypt ? kBlockBytes : kMessageBytes, 0x6d) {}
 
   Status prepare() {
@@ -253,7 +253,7 @@ Summary summarise(const Job& job, const Callers& callers, const SlotCounts& slot
   return sum;
 }
 
-double microseconds(nanoseconds time) { return static_cast<double>(time.count()) / 1000.0; }
+double in_us(nanoseconds time) { return static_cast<double>(time.count()) / 1000.0; }
 
 Status report(const Program& program, const std::vector<Summary>& summaries, double elapsed) {
   if (program.options.json) {
@@ -263,8 +263,8 @@ Status report(const Program& program, const std::vector<Summary>& summaries, dou
                       {"slots", sum.slots},
                       {"operations", sum.operations},
                       {"operations_per_second", sum.per_second},
-                      {"p50_us", microseconds(sum.p50)},
-                      {"p99_us", microseconds(sum.p99)},
+                      {"p50_us", in_us(sum.p50)},
+                      {"p99_us", in_us(sum.p99)},
                       {"percentiles_exact", sum.exact},
                       {"checked", sum.checked},
                       {"errors", sum.errors},
@@ -280,8 +280,8 @@ Status report(const Program& program, const std::vector<Summary>& summaries, dou
       if (count > 0) shares.push_back(fmt::format("{} ({})", name, count));
     }
     lines.push_back({sum.algorithm, fmt::format("{}", fmt::join(shares, ", ")), std::to_string(sum.operations),
-                     fmt::format("{:.0f}", sum.per_second), fmt::format("{:.0f} us", microseconds(sum.p50)),
-                     fmt::format("{:.0f} us{}", microseconds(sum.p99), sum.exact ? "" : " (sampled)"),
+                     fmt::format("{:.0f}", sum.per_second), fmt::format("{:.0f} us", in_us(sum.p50)),
+                     fmt::format("{:.0f} us{}", in_us(sum.p99), sum.exact ? "" : " (sampled)"),
                      std::to_string(sum.checked), std::to_string(sum.errors)});
     if (!sum.first_error.empty()) errors += fmt::format("{}: first error: {}\n", sum.algorithm, sum.first_error);
   }
@@ -338,7 +338,7 @@ double drive(const Callers& callers, std::uint32_t wanted) {
   return std::chrono::duration<double>(MonotonicClock::now() - start).count();
 }
 
-Result<ExitCode> demo(Program& program, const Options& options) {
+Result<ExitCode> demo(Program& program, const DemoOptions& options) {
   HSMUX_TRY(const Config config, program.read_configuration());
   SlotCounts counts(config);
   HSMUX_TRY(const std::unique_ptr<Engine> engine,
@@ -370,7 +370,7 @@ Result<ExitCode> demo(Program& program, const Options& options) {
 } // namespace
 
 void add_demo(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DemoOptions>();
   CLI::App* command = app.add_subcommand("demo", "Drive all algorithms at once over all slots for a few seconds");
   command->add_option("--seconds", options->seconds, "How long (default 5)")
       ->check(CLI::Range(1U, 3600U))

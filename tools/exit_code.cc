@@ -21,33 +21,33 @@ constexpr std::array kMeanings{
     ExitMeaning{ExitCode::kInterrupted, "ended by Ctrl-C or SIGTERM"},
 };
 
-struct Row {
+struct ExitCodeRow {
   ErrorKind kind;
   ExitCode code;
 };
 
 // clang-format off
-constexpr std::array kRows{
-    Row{ErrorKind::kInvalidArgument, ExitCode::kUsage},
-    Row{ErrorKind::kInvalidConfig, ExitCode::kConfig},
-    Row{ErrorKind::kKeyNotFound, ExitCode::kKey},
-    Row{ErrorKind::kKeyAmbiguous, ExitCode::kKey},
-    Row{ErrorKind::kKeyUnusable, ExitCode::kKey},
-    Row{ErrorKind::kUnsupported, ExitCode::kHsm},
-    Row{ErrorKind::kDecryptFailed, ExitCode::kDecryptFailed},
-    Row{ErrorKind::kSignatureInvalid, ExitCode::kNo},
-    Row{ErrorKind::kCredentials, ExitCode::kCredentials},
-    Row{ErrorKind::kTimeout, ExitCode::kTimeout},
-    Row{ErrorKind::kOverloaded, ExitCode::kTimeout},
-    Row{ErrorKind::kUnavailable, ExitCode::kHsm},
-    Row{ErrorKind::kDevice, ExitCode::kHsm},
-    Row{ErrorKind::kModule, ExitCode::kHsm},
-    Row{ErrorKind::kForked, ExitCode::kInternal},
-    Row{ErrorKind::kClosed, ExitCode::kInternal},
-    Row{ErrorKind::kInternal, ExitCode::kInternal},
-    Row{ErrorKind::kConflict, ExitCode::kUsage},
-    Row{ErrorKind::kIo, ExitCode::kIo},
-    Row{ErrorKind::kCancelled, ExitCode::kInternal},
+constexpr std::array kExitCodes{
+    ExitCodeRow{ErrorKind::kInvalidArgument, ExitCode::kUsage},
+    ExitCodeRow{ErrorKind::kInvalidConfig, ExitCode::kConfig},
+    ExitCodeRow{ErrorKind::kKeyNotFound, ExitCode::kKey},
+    ExitCodeRow{ErrorKind::kKeyAmbiguous, ExitCode::kKey},
+    ExitCodeRow{ErrorKind::kKeyUnusable, ExitCode::kKey},
+    ExitCodeRow{ErrorKind::kUnsupported, ExitCode::kHsm},
+    ExitCodeRow{ErrorKind::kDecryptFailed, ExitCode::kDecryptFailed},
+    ExitCodeRow{ErrorKind::kSignatureInvalid, ExitCode::kNo},
+    ExitCodeRow{ErrorKind::kCredentials, ExitCode::kCredentials},
+    ExitCodeRow{ErrorKind::kTimeout, ExitCode::kTimeout},
+    ExitCodeRow{ErrorKind::kOverloaded, ExitCode::kTimeout},
+    ExitCodeRow{ErrorKind::kUnavailable, ExitCode::kHsm},
+    ExitCodeRow{ErrorKind::kDevice, ExitCode::kHsm},
+    ExitCodeRow{ErrorKind::kModule, ExitCode::kHsm},
+    ExitCodeRow{ErrorKind::kForked, ExitCode::kInternal},
+    ExitCodeRow{ErrorKind::kClosed, ExitCode::kInternal},
+    ExitCodeRow{ErrorKind::kInternal, ExitCode::kInternal},
+    ExitCodeRow{ErrorKind::kConflict, ExitCode::kUsage},
+    ExitCodeRow{ErrorKind::kIo, ExitCode::kIo},
+    ExitCodeRow{ErrorKind::kCancelled, ExitCode::kInternal},
 };
 // clang-format on
 
@@ -56,8 +56,8 @@ constexpr std::array kRows{
 std::span<const ExitMeaning> exit_meanings() { return kMeanings; }
 
 ExitCode exit_code(ErrorKind kind) {
-  const auto* row = std::ranges::find(kRows, kind, &Row::kind);
-  return row == kRows.end() ? ExitCode::kInternal : row->code;
+  const auto* row = std::ranges::find(kExitCodes, kind, &ExitCodeRow::kind);
+  return row == kExitCodes.end() ? ExitCode::kInternal : row->code;
 }
 
 } // namespace hsmux

@@ -11,13 +11,13 @@
 namespace hsmux {
 namespace {
 
-struct Options {
+struct TokensToMake {
   std::string folder, module;
   std::size_t slots = 2;
   bool temporary = false;
 };
 
-Result<ExitCode> init_softhsm(Program& program, const Options& options) {
+Result<ExitCode> init_softhsm(Program& program, const TokensToMake& options) {
   if (options.folder.empty() != options.temporary) {
     return fail(ErrorKind::kInvalidArgument, "give either DIR or --temporary");
   }
@@ -52,7 +52,7 @@ Result<ExitCode> init_softhsm(Program& program, const Options& options) {
 } // namespace
 
 void add_init_softhsm(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TokensToMake>();
   CLI::App* command =
       app.add_subcommand("init-softhsm", "Make SoftHSM2 tokens with random PINs and a configuration, for trying out");
   command->add_option("DIR", options->folder, "A new or empty folder");

@@ -12,13 +12,13 @@ namespace {
 constexpr std::size_t kRandomBytesMax = 1UL << 20;
 constexpr std::size_t kPieceBytes = 4096; // what every token gives at once
 
-struct Options {
+struct RandomOptions {
   std::size_t bytes = 32;
   bool hex = false;
   Output out{.path = {}, .force = false, .secret = true};
 };
 
-Result<ExitCode> random(Program& program, const Options& options) {
+Result<ExitCode> random(Program& program, const RandomOptions& options) {
   HSMUX_CHECK(options.out.check());
   HSMUX_TRY(const std::unique_ptr<Engine> engine, program.open_engine({.only = kCheapestProbe}));
   const Progress progress("asking for random bytes");
@@ -41,7 +41,7 @@ Result<ExitCode> random(Program& program, const Options& options) {
 } // namespace
 
 void add_random(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RandomOptions>();
   CLI::App* command = app.add_subcommand("random", "Random bytes from an HSM");
   command->add_option("--bytes", options->bytes, "How many (default 32, at most 1 MiB)")
       ->check(CLI::Range(std::size_t{1}, kRandomBytesMax))

@@ -20,12 +20,12 @@
 namespace hsmux {
 namespace {
 
-enum class Outcome : std::uint8_t { kPassed, kFailed, kSkipped };
+enum class CheckOutcome : std::uint8_t { kPassed, kFailed, kSkipped };
 constexpr std::array<std::string_view, 3> kOutcomeNames{"passed", "FAILED", "skipped"};
 
-struct Row {
+struct Check {
   std::string algorithm, slot, check;
-  Outcome outcome = Outcome::kFailed;
+  CheckOutcome outcome = CheckOutcome::kFailed;
   std::chrono::milliseconds time{};
   std::string detail;
 };
@@ -161,19 +161,19 @@ public:
         check(slot.name, *find_spec(algorithm.algorithm), algorithm);
       }
       if (slot.algorithms.empty())
-        skip("all", slot.name, "all", "the slot is not up: see hsmux slots", Outcome::kFailed);
+        skip("all", slot.name, "all", "the slot is not up: see hsmux slots", CheckOutcome::kFailed);
     }
   }
 
-  [[nodiscard]] const std::vector<Row>& rows() const { return rows_; }
-  [[nodiscard]] std::size_t count(Outcome outcome) const {
-    return static_cast<std::size_t>(std::ranges::count(rows_, outcome, &Row::outcome));
+  [[nodiscard]] const std::vector<Check>& rows() const { return rows_; }
+  [[nodiscard]] std::size_t count(CheckOutcome outcome) const {
+    return static_cast<std::size_t>(std::ranges::count(rows_, outcome, &Check::outcome));
   }
 
 private:
   void check(const std::string& slot, const AlgorithmSpec& spec, const AlgorithmOnSlot& choice) {
     if (choice.recipe.empty()) {
-      return skip(spec.name, slot, "all", "the token has no recipe for it: " + choice.reason, Outcome::kSkipped);
+      return skip(spec.name, slot, "all", "the token has no recipe for it: " + choice.reason, CheckOutcome::kSkipped);
     }
     std::string id;
     add(spec.name, slot, "key generated in the token", [&]() -> Status {
@@ -214,45 +214,45 @@ private:
     progress_.show(fmt::format("self-test: {} on {}: {}", algorithm, slot, name));
     const TimePoint start = MonotonicClock::now();
     const Status status = work();
-    Row row{std::string(algorithm),
-            slot,
-            std::string(name),
-            Outcome::kPassed,
-            std::chrono::duration_cast<std::chrono::milliseconds>(MonotonicClock::now() - start),
-            ""};
+    Check row{std::string(algorithm),
+              slot,
+              std::string(name),
+              CheckOutcome::kPassed,
+              std::chrono::duration_cast<std::chrono::milliseconds>(MonotonicClock::now() - start),
+              ""};
     if (!status) {
       // A token that takes no keys in clear is no worse for it.
       const bool import_refused = status.error().call == Call::kCreateObject && !status.error().retryable();
-      row.outcome = import_refused ? Outcome::kSkipped : Outcome::kFailed;
+      row.outcome = import_refused ? CheckOutcome::kSkipped : CheckOutcome::kFailed;
       row.detail = (import_refused ? "the token takes no imported key: " : "") + status.error().text();
     }
     rows_.push_back(std::move(row));
   }
 
   void skip(std::string_view algorithm, const std::string& slot, std::string_view name, std::string why,
-            Outcome outcome) {
+            CheckOutcome outcome) {
     rows_.push_back({std::string(algorithm), slot, std::string(name), outcome, {}, std::move(why)});
   }
 
   Engine& engine_;
   const Program& program_;
   StatusLine progress_;
-  std::vector<Row> rows_;
+  std::vector<Check> rows_;
 };
 
 Status report(const Program& program, const Selftest& test) {
-  const std::size_t failed = test.count(Outcome::kFailed);
-  const std::size_t skipped = test.count(Outcome::kSkipped);
-  const std::size_t passed = test.count(Outcome::kPassed);
+  const std::size_t failed = test.count(CheckOutcome::kFailed);
+  const std::size_t skipped = test.count(CheckOutcome::kSkipped);
+  const std::size_t passed = test.count(CheckOutcome::kPassed);
   if (program.options.json) {
     nlohmann::json rows = nlohmann::json::array();
-    for (const Row& row : test.rows()) {
+    for (const Check& row : test.rows()) {
       rows.push_back(
           {{"algorithm", row.algorithm},
            {"slot", row.slot},
            {"check", row.check},
            {"outcome",
-            row.outcome == Outcome::kFailed ? "failed" : kOutcomeNames[static_cast<std::size_t>(row.outcome)]},
+            row.outcome == CheckOutcome::kFailed ? "failed" : kOutcomeNames[static_cast<std::size_t>(row.outcome)]},
            {"milliseconds", row.time.count()},
            {"detail", row.detail}});
     }
@@ -260,7 +260,7 @@ Status report(const Program& program, const Selftest& test) {
         {{"checks", std::move(rows)}, {"passed", passed}, {"failed", failed}, {"skipped", skipped}});
   }
   std::vector<std::vector<std::string>> lines;
-  for (const Row& row : test.rows()) {
+  for (const Check& row : test.rows()) {
     lines.push_back({row.algorithm, row.slot, row.check,
                      std::string(kOutcomeNames[static_cast<std::size_t>(row.outcome)]),
                      fmt::format("{} ms", row.time.count()), row.detail});
@@ -275,7 +275,7 @@ Result<ExitCode> selftest(Program& program) {
   test.run();
   HSMUX_CHECK(report(program, test));
   if (Program::interrupted()) return fail(ErrorKind::kUnavailable, "interrupted: not every check was made");
-  return test.count(Outcome::kFailed) == 0 ? ExitCode::kOk : ExitCode::kHsm;
+  return test.count(CheckOutcome::kFailed) == 0 ? ExitCode::kOk : ExitCode::kHsm;
 }
 
 } // namespace

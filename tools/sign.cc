@@ -7,11 +7,11 @@
 namespace hsmux {
 namespace {
 
-struct Options : OperationOptions {
+struct SignOptions : OperationOptions {
   bool digest = false;
 };
 
-Result<ExitCode> sign(Program& program, const Options& options) {
+Result<ExitCode> sign(Program& program, const SignOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   HSMUX_CHECK(check_output(program, options.out));
   HSMUX_TRY(const SecureBytes message, read_input(options.in));
@@ -28,7 +28,7 @@ Result<ExitCode> sign(Program& program, const Options& options) {
 } // namespace
 
 void add_sign(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SignOptions>();
   CLI::App* command = app.add_subcommand("sign", "Sign a file (ECDSA signatures are DER)");
   add_key_options(*command, *options);
   add_output_options(*command, options->out);

@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 
 constexpr std::chrono::milliseconds kTimeout{10'000};
 constexpr std::size_t kSettingsBytesMax = 512UL << 10;
-constexpr const char* kGlobal = "Global options: see hsmux --help.";
+constexpr const char* kSimGlobal = "Global options: see hsmux --help.";
 
 struct SimOptions {
   std::string socket;                  // --socket, else $HSMUX_SIM_SOCKET
@@ -116,11 +116,11 @@ Result<ExitCode> play(const Program& program, const SimOptions& options) {
   return order(program, options, request);
 }
 
-using Options = std::shared_ptr<SimOptions>;
+using SharedOptions = std::shared_ptr<SimOptions>;
 
-void add_settings(CLI::App& sim, Program& program, const Options& options) {
+void add_settings(CLI::App& sim, Program& program, const SharedOptions& options) {
   CLI::App* command = sim.add_subcommand("status", "Slots, counts, violations and faults played");
-  command->footer(std::string("Examples:\n  hsmux sim status\n  hsmux sim status --json | jq .counts\n") + kGlobal);
+  command->footer(std::string("Examples:\n  hsmux sim status\n  hsmux sim status --json | jq .counts\n") + kSimGlobal);
   program.on(*command, [&program, options] { return status(program, *options); });
 
   command = sim.add_subcommand("apply", "Change times, limits and other settings, and add faults");
@@ -130,11 +130,11 @@ void add_settings(CLI::App& sim, Program& program, const Options& options) {
                               "  printf '[[time]]\\nfunction = \"C_Sign\"\\nus = 50000\\n' | hsmux sim apply\n"
                               "  printf '[[fault]]\\naction = \"answer\"\\nrv = \"CKR_DEVICE_ERROR\"\\n' | hsmux sim "
                               "apply\n") +
-                  kGlobal);
+                  kSimGlobal);
   program.on(*command, [&program, options] { return apply(program, *options); });
 }
 
-void add_play(CLI::App& sim, Program& program, const Options& options) {
+void add_play(CLI::App& sim, Program& program, const SharedOptions& options) {
   CLI::App* command = sim.add_subcommand("play", "Do something to a slot, now");
   command
       ->add_option("ACTION", options->action,
@@ -152,11 +152,11 @@ void add_play(CLI::App& sim, Program& program, const Options& options) {
                               "  hsmux sim play remove-token sim-0 --time 5\n"
                               "  hsmux sim play lose-sessions\n"
                               "  hsmux sim play pin-state sim-1 --pin final-try\n") +
-                  kGlobal);
+                  kSimGlobal);
   program.on(*command, [&program, options] { return play(program, *options); });
 }
 
-void add_orders(CLI::App& sim, Program& program, const Options& options) {
+void add_orders(CLI::App& sim, Program& program, const SharedOptions& options) {
   struct Order {
     const char* name;
     const char* text;
@@ -166,7 +166,7 @@ void add_orders(CLI::App& sim, Program& program, const Options& options) {
                             Order{"reset-counts", "Counts and violations back to zero"},
                             Order{"reset", "Everything as it was when the module was loaded; sessions stay open"}}) {
     CLI::App* command = sim.add_subcommand(each.name, each.text);
-    command->footer(fmt::format("Examples:\n  hsmux sim {}\n{}", each.name, kGlobal));
+    command->footer(fmt::format("Examples:\n  hsmux sim {}\n{}", each.name, kSimGlobal));
     program.on(*command, [&program, options, name = std::string(each.name)] {
       return order(program, *options, {{"command", name}});
     });
@@ -182,7 +182,7 @@ void add_sim(CLI::App& app, Program& program) {
       ->envname("HSMUX_SIM_SOCKET")
       ->type_name("PATH");
   sim->require_subcommand(1);
-  sim->footer(std::string("Examples:\n  hsmux sim --socket ./sim.sock status\n  hsmux sim play --help\n") + kGlobal);
+  sim->footer(std::string("Examples:\n  hsmux sim --socket ./sim.sock status\n  hsmux sim play --help\n") + kSimGlobal);
   add_settings(*sim, program, options);
   add_play(*sim, program, options);
   add_orders(*sim, program, options);

@@ -8,7 +8,7 @@
 namespace hsmux {
 namespace {
 
-struct Options : OperationOptions {
+struct VerifyOptions : OperationOptions {
   std::string signature;
   bool digest = false;
 };
@@ -17,7 +17,7 @@ constexpr std::size_t kSignatureBytesMax = 4096;
 
 bool standard_input(const std::string& path) { return path.empty() || path == "-"; }
 
-Result<ExitCode> verify(Program& program, const Options& options) {
+Result<ExitCode> verify(Program& program, const VerifyOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
   if (standard_input(options.signature) && standard_input(options.in)) {
     return fail(ErrorKind::kInvalidArgument, "--in and --signature cannot both be standard input");
@@ -42,7 +42,7 @@ Result<ExitCode> verify(Program& program, const Options& options) {
 } // namespace
 
 void add_verify(CLI::App& app, Program& program) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyOptions>();
   CLI::App* command = app.add_subcommand("verify", "Verify a signature: prints valid or invalid (exit code 0 or 1)");
   add_key_options(*command, *options);
   command->add_option("--signature", options->signature, "The signature")->required()->type_name("FILE");

@@ -11,9 +11,6 @@ using std::chrono::milliseconds;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
-constexpr auto kGcm = Algorithm::kAes256Gcm;
-constexpr auto kOaep = Algorithm::kRsaOaepSha256;
 
 class BadInput : public Contract {
 protected:

@@ -20,6 +20,11 @@
 
 namespace hsmux {
 
+// The algorithm of a test that would do with any of its kind.
+inline constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
+inline constexpr auto kGcm = Algorithm::kAes256Gcm;
+inline constexpr auto kOaep = Algorithm::kRsaOaepSha256;
+
 // True as soon as the condition holds, false after ten seconds.
 bool eventually(const std::function<bool()>& condition);
 Bytes bytes(std::string_view text);

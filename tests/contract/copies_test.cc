@@ -7,9 +7,6 @@
 namespace hsmux {
 namespace {
 
-constexpr Algorithm kEcdsa = Algorithm::kEcdsaP256Sha256;
-constexpr Algorithm kGcm = Algorithm::kAes256Gcm;
-
 class Copies : public Contract {
 protected:
   void open_with_copies() { open("", "session_copies = 'on'"); }

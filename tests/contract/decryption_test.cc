@@ -10,8 +10,6 @@ namespace hsmux {
 namespace {
 
 using testing::HasSubstr;
-constexpr auto kGcm = Algorithm::kAes256Gcm;
-constexpr auto kOaep = Algorithm::kRsaOaepSha256;
 
 class Decryption : public Contract {
 protected:

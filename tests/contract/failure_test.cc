@@ -15,8 +15,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::AllOf;
 using testing::HasSubstr;
-constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
-constexpr auto kGcm = Algorithm::kAes256Gcm;
 
 // Signs on several threads until told to stop, and keeps the first error.
 class Load {

@@ -12,9 +12,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using Keys = Contract;
-constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
-constexpr auto kGcm = Algorithm::kAes256Gcm;
-constexpr auto kOaep = Algorithm::kRsaOaepSha256;
 
 GenerateRequest request_for(Algorithm algorithm, std::string_view label, bool software = true) {
   return {.label = label, .algorithm = algorithm, .bits = 0, .placement = {}, .software_key = software, .options = {}};

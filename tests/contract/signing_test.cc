@@ -13,7 +13,6 @@ namespace {
 
 using testing::HasSubstr;
 using Signing = Contract;
-constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
 
 // Independent of the engine's own verification: message, DER signature and SPKI are all that others get.
 bool openssl_verifies(const Bytes& spki, const Bytes& message, const Bytes& signature) {

@@ -13,9 +13,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::HasSubstr;
-constexpr auto kEcdsa = Algorithm::kEcdsaP256Sha256;
-constexpr auto kGcm = Algorithm::kAes256Gcm;
-constexpr auto kOaep = Algorithm::kRsaOaepSha256;
 
 // Completions, counted: each request's once.
 class Tally {

@@ -19,15 +19,15 @@ TEST(TwoOf, TheOnlyEligibleSlotIsBoth) {
 TEST(TwoOf, TheTwoDifferAndAllPairsOfEligibleSlotsComeUp) {
   const SlotSet eligible = slot_bit(1) | slot_bit(8) | slot_bit(40);
   std::mt19937_64 dice(7);
-  SlotSet firsts = 0, seconds = 0;
+  SlotSet firsts = 0, others = 0;
   for (int i = 0; i < 1000; ++i) {
     const Candidates candidates = two_of(eligible, dice());
     EXPECT_NE(candidates.first, candidates.second);
     firsts |= slot_bit(candidates.first);
-    seconds |= slot_bit(candidates.second);
+    others |= slot_bit(candidates.second);
   }
   EXPECT_EQ(firsts, eligible);
-  EXPECT_EQ(seconds, eligible);
+  EXPECT_EQ(others, eligible);
 }
 
 TEST(LoadOf, IsTheTimeUntilTheRequestWouldBeDone) {

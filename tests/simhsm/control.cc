@@ -4,12 +4,10 @@
 #include <cstring>
 
 #include "tests/simhsm/control_socket.h"
-#include "tests/simhsm/simulator.h"
+#include "tests/simhsm/work.h"
 
 namespace hsmux::sim {
 namespace {
-
-Simulator& simulator() { return Simulator::get(); }
 
 // None for an unknown name.
 std::optional<Match> match_of(const char* function, unsigned long slot) {

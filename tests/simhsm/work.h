@@ -3,8 +3,14 @@
 #pragma once
 
 #include "slots/pkcs11.h"
+#include "tests/simhsm/visit.h"
 
 namespace hsmux::sim {
+
+// Where the work is done.
+inline Simulator& simulator() { return Simulator::get(); }
+inline const CK_FUNCTION_LIST& backend() { return simulator().backend(); }
+inline Visit& visit() { return Visit::current(); }
 
 void add_token_work(CK_FUNCTION_LIST& work);     // C_Initialize, slots, tokens, mechanisms
 void add_session_work(CK_FUNCTION_LIST& work);   // sessions and login

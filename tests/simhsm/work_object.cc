@@ -1,13 +1,10 @@
 #include <algorithm>
 #include <string>
 
-#include "tests/simhsm/visit.h"
 #include "tests/simhsm/work.h"
 
 namespace hsmux::sim {
 namespace {
-
-const CK_FUNCTION_LIST& backend() { return Simulator::get().backend(); }
 
 using Objects = CK_OBJECT_HANDLE*;
 using List = CK_ATTRIBUTE*;

@@ -3,14 +3,10 @@
 #include <tuple>
 #include <vector>
 
-#include "tests/simhsm/visit.h"
 #include "tests/simhsm/work.h"
 
 namespace hsmux::sim {
 namespace {
-
-Simulator& simulator() { return Simulator::get(); }
-Visit& visit() { return Visit::current(); }
 
 template <Function kFunction> constexpr OperationStep step_of() {
   static_assert(operation_step(kFunction).has_value());

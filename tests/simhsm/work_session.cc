@@ -1,15 +1,10 @@
 #include <shared_mutex>
 #include <string>
 
-#include "tests/simhsm/visit.h"
 #include "tests/simhsm/work.h"
 
 namespace hsmux::sim {
 namespace {
-
-Simulator& simulator() { return Simulator::get(); }
-const CK_FUNCTION_LIST& backend() { return simulator().backend(); }
-Visit& visit() { return Visit::current(); }
 
 CK_RV open_session(CK_SLOT_ID id, CK_FLAGS flags, void* application, CK_NOTIFY notify, CK_SESSION_HANDLE* session) {
   SimSlot& slot = visit().slot();

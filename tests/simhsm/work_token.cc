@@ -4,14 +4,11 @@
 #include <string_view>
 #include <vector>
 
-#include "tests/simhsm/visit.h"
 #include "tests/simhsm/work.h"
 
 namespace hsmux::sim {
 namespace {
 
-Simulator& simulator() { return Simulator::get(); }
-const CK_FUNCTION_LIST& backend() { return simulator().backend(); }
 SimSlot& slot() { return Visit::current().slot(); }
 
 CK_RV get_slot_list(CK_BBOOL present, CK_SLOT_ID* list, CK_ULONG* count) {

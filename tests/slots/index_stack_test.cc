@@ -66,7 +66,7 @@ TEST_F(IndexStacks, TwoListsShareTheirLinks) {
 // --- linearizability: each recorded history has an order of its operations, none after one that began later than it
 // ended, in which the sequential list would have answered the same (Herlihy and Wing, 1990) ---
 
-struct Call {
+struct Step {
   bool push;
   Index index;            // pushed or popped; kNone: the list was empty
   std::uint64_t from, to; // ticks of a shared counter, before and after
@@ -74,7 +74,7 @@ struct Call {
 
 using Sequential = std::vector<Index>;
 
-bool apply(const Call& call, Sequential& list) {
+bool apply(const Step& call, Sequential& list) {
   if (call.push) {
     list.push_back(call.index);
     return true;
@@ -85,7 +85,7 @@ bool apply(const Call& call, Sequential& list) {
 }
 
 // Every order is tried, but none twice from the same point: `done` is a bit per call.
-bool linearizable(const std::vector<Call>& calls, std::uint64_t done, const Sequential& list,
+bool linearizable(const std::vector<Step>& calls, std::uint64_t done, const Sequential& list,
                   std::set<std::pair<std::uint64_t, Sequential>>& tried) {
   if (done == (std::uint64_t{1} << calls.size()) - 1) return true;
   if (!tried.insert({done, list}).second) return false;
@@ -101,19 +101,19 @@ bool linearizable(const std::vector<Call>& calls, std::uint64_t done, const Sequ
   return false;
 }
 
-bool linearizable(const std::vector<Call>& calls, const Sequential& start) {
+bool linearizable(const std::vector<Step>& calls, const Sequential& start) {
   std::set<std::pair<std::uint64_t, Sequential>> tried;
   return linearizable(calls, 0, start, tried);
 }
 
 TEST(Linearizability, TheCheckKnowsRightHistoriesFromWrongOnes) {
-  const Call pop0{false, 0, 1, 2}, push0{true, 0, 3, 4}, pop0_again{false, 0, 5, 6};
+  const Step pop0{false, 0, 1, 2}, push0{true, 0, 3, 4}, pop0_again{false, 0, 5, 6};
   EXPECT_TRUE(linearizable({pop0, push0, pop0_again}, {0}));
   EXPECT_FALSE(linearizable({pop0, pop0_again}, {0})); // one index, two owners
-  const Call late_push{true, 0, 3, 9};
+  const Step late_push{true, 0, 3, 9};
   EXPECT_TRUE(linearizable({pop0, late_push, pop0_again}, {0})); // it took effect in time
   EXPECT_FALSE(linearizable({pop0, {true, 0, 7, 9}, pop0_again}, {0}));
-  const Call empty{false, IndexStack::kNone, 1, 2};
+  const Step empty{false, IndexStack::kNone, 1, 2};
   EXPECT_FALSE(linearizable({empty}, {0}));
   EXPECT_FALSE(linearizable({{false, 0, 1, 2}}, {0, 1})); // not the last in
 }
@@ -125,7 +125,7 @@ TEST(Linearizability, StressEveryRecordedHistoryIsOneOfTheSequentialList) {
   const IndexStack::Links links = std::make_unique<std::atomic<Index>[]>(kIndices);
   IndexStack stack(links.get());
   std::atomic<std::uint64_t> tick{0};
-  std::array<std::vector<Call>, kThreads> recorded;
+  std::array<std::vector<Step>, kThreads> recorded;
   Sequential start;
   int wrong = 0;
 
@@ -137,10 +137,10 @@ TEST(Linearizability, StressEveryRecordedHistoryIsOneOfTheSequentialList) {
       for (int h = 0; h < kHistories; ++h) {
         begin.arrive_and_wait();
         std::vector<Index> mine;
-        std::vector<Call>& calls = recorded.at(static_cast<std::size_t>(t));
+        std::vector<Step>& calls = recorded.at(static_cast<std::size_t>(t));
         calls.clear();
         while (calls.size() < kCallsEach) {
-          Call call{.push = !mine.empty() && random() % 2 == 0, .index = 0, .from = tick++, .to = 0};
+          Step call{.push = !mine.empty() && random() % 2 == 0, .index = 0, .from = tick++, .to = 0};
           if (call.push) {
             call.index = mine.back();
             mine.pop_back();
@@ -170,7 +170,7 @@ TEST(Linearizability, StressEveryRecordedHistoryIsOneOfTheSequentialList) {
     for (const Index index : start) stack.push(index);
     begin.arrive_and_wait();
     end.arrive_and_wait();
-    std::vector<Call> calls;
+    std::vector<Step> calls;
     for (const auto& each : recorded) calls.insert(calls.end(), each.begin(), each.end());
     if (!linearizable(calls, start)) ++wrong;
   }

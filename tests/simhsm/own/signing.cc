@@ -15,7 +15,7 @@ namespace {
 using EcdsaSignature = Handle<ECDSA_SIG, ECDSA_SIG_free>;
 
 constexpr std::size_t kMacBytes = 32;
-constexpr std::size_t kPkcs1Overhead = 11; // RFC 8017, 9.2
+constexpr std::size_t kPkcs1SignatureOverhead = 11; // RFC 8017, 9.2
 
 // PKCS#11 has r and s one after the other, each as long as the order.
 Bytes joined(View der, std::size_t half) {
@@ -159,7 +159,7 @@ void Signing::finish_verify(View signature) {
 Bytes Signing::input_of(View data) const {
   const std::size_t modulus_bytes = (key_->bits + 7) / 8;
   switch (row_->type) {
-  case CKM_RSA_PKCS: require(data.size() <= modulus_bytes - kPkcs1Overhead, CKR_DATA_LEN_RANGE); break;
+  case CKM_RSA_PKCS: require(data.size() <= modulus_bytes - kPkcs1SignatureOverhead, CKR_DATA_LEN_RANGE); break;
   case CKM_RSA_PKCS_PSS:
     require(data.size() == static_cast<std::size_t>(EVP_MD_get_size(hash_)), CKR_DATA_LEN_RANGE);
     break;
