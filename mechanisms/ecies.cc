@@ -25,11 +25,11 @@ using openssl::KeyContext;
 using Point = openssl::Handle<EC_POINT, EC_POINT_free>;
 using KdfContext = openssl::Handle<EVP_KDF_CTX, EVP_KDF_CTX_free>;
 
-constexpr std::size_t kBlockBytes = 16, kPointBytes = 65, kTagBytes = 32, kCipherKeyBytes = 16, kMacKeyBytes = 64;
+constexpr std::size_t kBlockBytes = 16, kPointBytes = 65, kMacBytes = 32, kCipherKeyBytes = 16, kMacKeyBytes = 64;
 constexpr std::size_t kDataBytesMax = 1UL << 20; // OpenSSL counts with int; the spec table allows less
-constexpr std::uint8_t kUncompressed = 0x04;
+constexpr std::uint8_t kUncompressedPoint = 0x04;
 
-Error failed(std::string what) {
+Error openssl_failed(std::string what) {
   ERR_clear_error();
   return make_error(ErrorKind::kInternal, "OpenSSL could not " + std::move(what));
 }
@@ -57,21 +57,21 @@ Result<SecureBytes> derive_keys(ByteView point, ByteView shared) {
   const KdfContext context(kdf == nullptr ? nullptr : EVP_KDF_CTX_new(kdf));
   SecureBytes keys(kCipherKeyBytes + kMacKeyBytes);
   if (context && EVP_KDF_derive(context.get(), keys.span().data(), keys.size(), params.data()) == 1) return keys;
-  return fail(failed("derive a key"));
+  return fail(openssl_failed("derive a key"));
 }
 
-Result<std::array<std::uint8_t, kTagBytes>> mac(const SecureBytes& keys, ByteView ciphertext) {
+Result<std::array<std::uint8_t, kMacBytes>> mac(const SecureBytes& keys, ByteView ciphertext) {
   Bytes covered(ciphertext.begin(), ciphertext.end());
   covered.resize(covered.size() + 8); // the length of the encoding vector, which is empty
   const ByteView key = keys.view().subspan(kCipherKeyBytes);
-  std::array<std::uint8_t, kTagBytes> tag{};
+  std::array<std::uint8_t, kMacBytes> tag{};
   unsigned int size = 0;
   if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), covered.data(), covered.size(), tag.data(), &size) !=
           nullptr &&
       size == tag.size()) {
     return tag;
   }
-  return fail(failed("make a MAC"));
+  return fail(openssl_failed("make a MAC"));
 }
 
 // Whole blocks, without OpenSSL's padding: its check takes as long as it finds something wrong.
@@ -86,7 +86,7 @@ Result<SecureBytes> cbc(bool encrypt, const SecureBytes& keys, ByteView iv, Byte
       EVP_CIPHER_CTX_set_padding(context.get(), 0) == 1 &&
       EVP_CipherUpdate(context.get(), out.span().data(), &size, in.data(), static_cast<int>(in.size())) == 1 &&
       EVP_CipherFinal_ex(context.get(), out.span().data() + size, &last) == 1;
-  if (!done) return fail(failed("run AES-CBC"));
+  if (!done) return fail(openssl_failed("run AES-CBC"));
   out.resize_down(in.size());
   return out;
 }
@@ -127,12 +127,12 @@ Result<Ephemeral> agree(const Key& peer) {
   const bool done = context &&
                     EVP_PKEY_get_octet_string_param(own.get(), OSSL_PKEY_PARAM_PUB_KEY, result.point.data(),
                                                     kPointBytes, &point_bytes) == 1 &&
-                    point_bytes == kPointBytes && result.point[0] == kUncompressed &&
+                    point_bytes == kPointBytes && result.point[0] == kUncompressedPoint &&
                     EVP_PKEY_derive_init(context.get()) == 1 &&
                     EVP_PKEY_derive_set_peer(context.get(), peer.get()) == 1 &&
                     EVP_PKEY_derive(context.get(), result.shared.span().data(), &shared_bytes) == 1 &&
                     shared_bytes == kEciesSharedBytes;
-  if (!done) return fail(failed("agree on a key with this public key"));
+  if (!done) return fail(openssl_failed("agree on a key with this public key"));
   return result;
 }
 
@@ -143,15 +143,15 @@ Result<EciesView> parse_ecies(ByteView sealed) {
   const ByteView rest = sealed.subspan(kBlockBytes + kPointBytes);
   const EciesView view{.iv = sealed.first(kBlockBytes),
                        .point = sealed.subspan(kBlockBytes, kPointBytes),
-                       .ciphertext = rest.first(rest.size() - kTagBytes),
-                       .tag = rest.last(kTagBytes)};
-  const bool well_formed = view.ciphertext.size() % kBlockBytes == 0 && view.point[0] == kUncompressed;
+                       .ciphertext = rest.first(rest.size() - kMacBytes),
+                       .tag = rest.last(kMacBytes)};
+  const bool well_formed = view.ciphertext.size() % kBlockBytes == 0 && view.point[0] == kUncompressedPoint;
   if (!well_formed || !on_p256(view.point)) return fail(decrypt_failed());
   return view;
 }
 
 std::size_t ecies_bytes(std::size_t plaintext_bytes) {
-  return kBlockBytes + kPointBytes + (plaintext_bytes / kBlockBytes + 1) * kBlockBytes + kTagBytes;
+  return kBlockBytes + kPointBytes + (plaintext_bytes / kBlockBytes + 1) * kBlockBytes + kMacBytes;
 }
 
 std::size_t ecies_plaintext_bytes_max(const EciesView& view) { return view.ciphertext.size() - 1; }
