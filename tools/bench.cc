@@ -205,7 +205,8 @@ std::string name_of(const BenchRow& row) {
   case BenchMode::kCalls: break;
   case BenchMode::kSubmit:
     return fmt::format("{}, {} in flight, raw {} callers", row.name, row.callers, row.raw_callers);
-  case BenchMode::kPoisson: return fmt::format("{}, {:.0f}/s", row.name, row.rate);
+  case BenchMode::kPoissonCalls:
+  case BenchMode::kPoissonSubmit: return fmt::format("{}, {:.0f}/s", row.name, row.rate);
   }
   return row.slots == 1 ? fmt::format("{}, {} callers", row.name, row.callers)
                         : fmt::format("{}, {} slots, {} callers", row.name, row.slots, row.callers);
@@ -310,7 +311,7 @@ nlohmann::json as_json(const Outcome& outcome) {
                       {"p99_us", outcome.engine.p99_us},       {"p999_us", outcome.engine.p999_us},
                       {"cpu_us", outcome.engine.cpu_us()},     {"raw_cpu_us", outcome.raw.cpu_us()},
                       {"raw_p50_us", outcome.raw.p50_us},      {"errors", outcome.errors}};
-  if (outcome.comparison->goal.mode == BenchMode::kPoisson) json["own_p50_us"] = outcome.engine.own_p50_us;
+  if (outcome.comparison->goal.own_p50_max_us > 0) json["own_p50_us"] = outcome.engine.own_p50_us;
   if (const std::string text = verdict(outcome); !text.empty()) json["reached"] = text;
   if (!outcome.first_error.empty()) json["first_error"] = outcome.first_error;
   return json;

@@ -281,19 +281,46 @@ void BenchLoop::run_submit(std::chrono::milliseconds time, std::vector<Measured>
   for (std::size_t left = running; left != 0; left = running) running.wait(left);
 }
 
-// One thread is the source of the arrivals; it sleeps until the next one, as closely as the system can.
-void BenchLoop::run_poisson(std::chrono::milliseconds time, std::vector<Measured>& measured) {
+// After the beginning.
+std::vector<Duration> BenchLoop::arrivals(std::chrono::milliseconds time) const {
+  std::mt19937_64 random{20'261'124};
+  std::exponential_distribution<double> gap(work_.rate);
+  std::vector<Duration> result;
+  double at = gap(random);
+  for (; at < std::chrono::duration<double>(time).count(); at += gap(random)) {
+    result.push_back(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(at)));
+  }
+  return result;
+}
+
+void BenchLoop::run_poisson_calls(std::chrono::milliseconds time, std::vector<Measured>& measured) {
+  const std::vector<Duration> all = arrivals(time);
+  std::atomic<std::size_t> next{0};
+  const TimePoint start = MonotonicClock::now();
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < callers_.size(); ++i) {
+    threads.emplace_back([&, i] {
+      prctl(PR_SET_TIMERSLACK, 1UL);
+      for (std::size_t mine = next++; mine < all.size(); mine = next++) {
+        const TimePoint intended = start + all[mine];
+        std::this_thread::sleep_until(intended);
+        const TimePoint called = MonotonicClock::now();
+        const Result<std::size_t> done = once(*callers_[i]);
+        const TimePoint now = MonotonicClock::now();
+        measured[i].add(done ? nullptr : &done.error(), now - intended);
+        measured[i].own.add(now - called);
+      }
+    });
+  }
+}
+
+void BenchLoop::run_poisson_submit(std::chrono::milliseconds time, std::vector<Measured>& measured) {
   prctl(PR_SET_TIMERSLACK, 1UL);
   std::mutex mutex; // guards measured[0]
   std::atomic<std::size_t> running{1};
-  std::mt19937_64 random{20'261'124};
-  std::exponential_distribution<double> gap(work_.rate);
   const TimePoint start = MonotonicClock::now();
-  double at = 0;
-  while (true) {
-    at += gap(random);
-    const TimePoint intended = start + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(at));
-    if (intended >= start + time) break;
+  for (const Duration at : arrivals(time)) {
+    const TimePoint intended = start + at;
     std::this_thread::sleep_until(intended);
     ++running;
     const TimePoint submitted = MonotonicClock::now();
@@ -319,7 +346,8 @@ BenchRun BenchLoop::run(std::chrono::milliseconds time) {
   switch (work_.mode) {
   case BenchMode::kCalls: run_calls(time, measured); break;
   case BenchMode::kSubmit: run_submit(time, measured); break;
-  case BenchMode::kPoisson: run_poisson(time, measured); break;
+  case BenchMode::kPoissonCalls: run_poisson_calls(time, measured); break;
+  case BenchMode::kPoissonSubmit: run_poisson_submit(time, measured); break;
   }
   BenchRun run{.seconds = std::chrono::duration<double>(MonotonicClock::now() - start).count(),
                .cpu_seconds = cpu_seconds() - cpu_before,

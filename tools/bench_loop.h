@@ -36,7 +36,9 @@ private:
   void go_on(Chain& chain);
   void run_calls(std::chrono::milliseconds time, std::vector<Measured>& measured);
   void run_submit(std::chrono::milliseconds time, std::vector<Measured>& measured);
-  void run_poisson(std::chrono::milliseconds time, std::vector<Measured>& measured);
+  [[nodiscard]] std::vector<Duration> arrivals(std::chrono::milliseconds time) const;
+  void run_poisson_calls(std::chrono::milliseconds time, std::vector<Measured>& measured);
+  void run_poisson_submit(std::chrono::milliseconds time, std::vector<Measured>& measured);
 
   BenchWork work_;
   const AlgorithmSpec* spec_ = nullptr;

@@ -22,7 +22,7 @@ struct BenchRow {
   std::string_view locks = {},
                    copies = {}; // of the engine's side; the raw side has the system's locks and the key itself
   BenchMode mode = BenchMode::kCalls;
-  double rate = 0;               // of arrivals, with kPoisson
+  double rate = 0;               // of Poisson arrivals
   std::uint32_t raw_callers = 0; // of the raw side where it is not the same
   bool stall = false;            // one slot stalls for a while: the rate after it against that before
   // What is to be reached; 0 = nothing said.

@@ -9,9 +9,11 @@
 namespace hsmux {
 
 enum class BenchMode : std::uint8_t {
-  kCalls,   // each caller a thread that does one operation after the other
-  kSubmit,  // as many requests in flight as callers, each submitted by the completion of the one before; engine only
-  kPoisson, // requests are submitted at random times, `rate` a second; latency from the time intended; engine only
+  kCalls,  // each caller a thread that does one operation after the other
+  kSubmit, // as many requests in flight as callers, each submitted by the completion of the one before; engine only
+  // Requests at random times, `rate` a second; latency from the time intended; engine only.
+  kPoissonCalls,  // by callers, each of whom sleeps until the next arrival that nobody has taken yet
+  kPoissonSubmit, // submitted by one thread
 };
 
 struct BenchWork {
@@ -32,7 +34,7 @@ struct BenchRun {
   std::uint64_t operations = 0, errors = 0;
   double seconds = 0, cpu_seconds = 0;
   double mean_us = 0, p50_us = 0, p99_us = 0, p999_us = 0;
-  double own_p50_us = 0; // kPoisson: from the submission, which may be later than intended
+  double own_p50_us = 0; // of Poisson arrivals: from the call, which may be later than intended
   std::string first_error;
 
   [[nodiscard]] double rate() const { return seconds > 0 ? static_cast<double>(operations) / seconds : 0; }

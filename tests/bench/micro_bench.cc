@@ -1,9 +1,12 @@
 // Single steps of a request's way, on simhsm without any service time: what hsmux itself costs.
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 #include "engine/engine.h"
 #include "engine/router.h"
@@ -94,6 +97,82 @@ void sign(benchmark::State& state) {
   }
 }
 BENCHMARK(sign)->Threads(1)->Threads(2)->UseRealTime();
+
+// From submit() to the start of the completion, one at a time: two threads are woken for each.
+void submit_and_wait(benchmark::State& state) {
+  const std::array<std::uint8_t, 32> digest{};
+  const SignRequest request{
+      .key = "bench", .algorithm = Algorithm::kEcdsaP256Sha256, .message = digest, .prehashed = true, .options = {}};
+  std::atomic<int> done{0};
+  for (auto _ : state) {
+    const auto job = bench().engine->submit(request, [&](const Result<Bytes>&) {
+      done = 1;
+      done.notify_one();
+    });
+    if (!job) state.SkipWithError("refused");
+    done.wait(0);
+    done = 0;
+  }
+}
+BENCHMARK(submit_and_wait)->UseRealTime();
+
+// Each submitted by the completion of the one before.
+struct Chain {
+  std::atomic<std::int64_t> left{0};
+  std::atomic<int> ended{0};
+
+  void next() {
+    static const std::array<std::uint8_t, 32> digest{};
+    const SignRequest request{
+        .key = "bench", .algorithm = Algorithm::kEcdsaP256Sha256, .message = digest, .prehashed = true, .options = {}};
+    const auto job = bench().engine->submit(request, [this](const Result<Bytes>&) {
+      if (--left > 0) return next();
+      ended = 1;
+      ended.notify_one();
+    });
+    if (!job) std::abort();
+  }
+};
+void run_chain(std::int64_t length) {
+  Chain chain;
+  chain.left = length;
+  chain.next();
+  chain.ended.wait(0);
+}
+void submit_from_the_completion(benchmark::State& state) {
+  while (state.KeepRunningBatch(10'000)) run_chain(10'000);
+}
+BENCHMARK(submit_from_the_completion)->UseRealTime();
+
+double resident_kib() {
+  std::ifstream statm("/proc/self/statm");
+  double size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1024;
+}
+
+// What the process has grown by, after a warm-up of a hundredth.
+void memory_of_ten_million_signatures(benchmark::State& state) {
+  const std::array<std::uint8_t, 32> digest{};
+  std::array<std::uint8_t, 128> out{};
+  const SignRequest request{
+      .key = "bench", .algorithm = Algorithm::kEcdsaP256Sha256, .message = digest, .prehashed = true, .options = {}};
+  for (int i = 0; i < 100'000; ++i) (void)bench().engine->sign(request, out);
+  const double before = resident_kib();
+  for (auto _ : state) {
+    if (!bench().engine->sign(request, out)) state.SkipWithError("failed");
+  }
+  state.counters["grown_KiB"] = resident_kib() - before;
+}
+BENCHMARK(memory_of_ten_million_signatures)->Iterations(10'000'000)->UseRealTime();
+
+void memory_of_ten_million_submitted(benchmark::State& state) {
+  run_chain(100'000);
+  const double before = resident_kib();
+  while (state.KeepRunningBatch(1'000'000)) run_chain(1'000'000);
+  state.counters["grown_KiB"] = resident_kib() - before;
+}
+BENCHMARK(memory_of_ten_million_submitted)->Iterations(10'000'000)->UseRealTime();
 
 } // namespace
 } // namespace hsmux
