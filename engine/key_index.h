@@ -107,8 +107,12 @@ private:
   std::atomic<std::uint64_t> clears_{0};
   // Found, inserted and erased by name only: the map is neither walked nor cleared, which other threads would not
   // survive.
-  tbb::concurrent_hash_map<std::string, Entry, ByText> entries_;
-  tbb::concurrent_hash_map<std::string, std::shared_ptr<GcmUsage>> usages_;
+  // Not TBB's own allocator, whose reuse of memory ThreadSanitizer does not see.
+  template <class Value, class Compare>
+  using Map =
+      tbb::concurrent_hash_map<std::string, Value, Compare, std::allocator<std::pair<const std::string, Value>>>;
+  Map<Entry, ByText> entries_;
+  Map<std::shared_ptr<GcmUsage>, tbb::tbb_hash_compare<std::string>> usages_;
   std::mutex order_mutex_;        // guards order_
   std::deque<std::string> order_; // names in entries_, oldest first
 };

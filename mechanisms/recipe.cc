@@ -6,6 +6,7 @@
 #include <array>
 
 #include "mechanisms/ecdsa_der.h"
+#include "mechanisms/gcm_iv.h"
 #include "mechanisms/oaep.h"
 #include "mechanisms/parameters.h"
 #include "mechanisms/secure_bytes.h"
@@ -219,8 +220,10 @@ Result<std::size_t> run_encrypt(const RecipeSpec& recipe, const Quirks& quirks, 
   HSMUX_CHECK(room(total, out.size()));
   const std::size_t sealed = input.data.size() + kTagBytes;
   // A fresh IV for every attempt: an IV is never used twice with one key, also not by a retry.
-  std::array<std::uint8_t, kIvBytes> iv{};
-  if (recipe.id == RecipeId::kGcmHostIv) HSMUX_CHECK(random_bytes(iv));
+  IvBytes iv{};
+  if (recipe.id == RecipeId::kGcmHostIv) {
+    HSMUX_TRY(iv, fresh_gcm_iv());
+  }
   HSMUX_TRY(const Bytes aad, envelope_aad(input.key_id, input.aad));
   const GcmMechanism gcm(quirks, iv, aad);
   HSMUX_TRY(const std::size_t size,

@@ -57,7 +57,8 @@ private:
   };
   static Key make_key(ObjectClass object_class, ByteView id);
 
-  tbb::concurrent_hash_map<Key, Entry, Hash> handles_;
+  // Not TBB's own allocator, whose reuse of memory ThreadSanitizer does not see.
+  tbb::concurrent_hash_map<Key, Entry, Hash, std::allocator<std::pair<const Key, Entry>>> handles_;
 };
 
 } // namespace hsmux

@@ -23,11 +23,6 @@ namespace {
 
 std::atomic<unsigned long> process_generation{1};
 
-void watch_forks() {
-  static std::once_flag once;
-  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { process_generation.fetch_add(1); }); });
-}
-
 Error module_error(const ModuleOptions& options, std::string what, Retry retry = Retry::kNever) {
   return make_error(ErrorKind::kModule, fmt::format("module {} ({}): {}", options.name, options.path, what), retry);
 }
@@ -116,6 +111,11 @@ Registry& registry() {
 }
 
 } // namespace
+
+void watch_forks() {
+  static std::once_flag once;
+  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, [] { process_generation.fetch_add(1); }); });
+}
 
 unsigned long fork_generation() { return process_generation.load(std::memory_order_relaxed); }
 

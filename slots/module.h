@@ -78,7 +78,9 @@ private:
   std::map<std::string, std::string> environment_;
 };
 
-// The generation of this process: grows in each fork() child.
+// The generation of this process: grows in each fork() child, once somebody called watch_forks(). One relaxed load.
 unsigned long fork_generation();
+// Loading a module does it.
+void watch_forks();
 
 } // namespace hsmux

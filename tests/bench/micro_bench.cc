@@ -10,6 +10,8 @@
 
 #include "engine/engine.h"
 #include "engine/router.h"
+#include "mechanisms/key_name.h"
+#include "mechanisms/key_template.h"
 #include "slots/pkcs11.h"
 #include "tests/token_folder.h"
 
@@ -97,6 +99,26 @@ void sign(benchmark::State& state) {
   }
 }
 BENCHMARK(sign)->Threads(1)->Threads(2)->UseRealTime();
+
+// The same two calls by the module alone.
+void sign_by_the_module_alone(benchmark::State& state) {
+  const auto module = take(Module::load({.name = bench().config.modules.front().name,
+                                         .path = bench().config.modules.front().path,
+                                         .environment = bench().config.modules.front().environment,
+                                         .init_args = {},
+                                         .init_timeout = std::chrono::seconds(30),
+                                         .set_environment = false}));
+  Session session =
+      take(Session::open(module, bench().slot->token().slot_id, std::make_shared<const std::string>("hsm-a"), true));
+  const Bytes id = from_hex(take(bench().engine->find_key("bench")).id).value_or(Bytes{});
+  const auto keys = take(session.find(key_template_by_id(ObjectClass::kPrivateKey, id)));
+  const std::array<std::uint8_t, 32> digest{};
+  std::array<std::uint8_t, 128> out{};
+  for (auto _ : state) {
+    if (!session.sign({.type = CKM_ECDSA}, keys.front(), digest, out)) state.SkipWithError("failed");
+  }
+}
+BENCHMARK(sign_by_the_module_alone)->UseRealTime();
 
 // From submit() to the start of the completion, one at a time: two threads are woken for each.
 void submit_and_wait(benchmark::State& state) {
