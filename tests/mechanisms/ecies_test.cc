@@ -13,7 +13,7 @@
 namespace hsmux {
 namespace {
 
-constexpr std::size_t kPointAt = 16, kCiphertextAt = 81, kTagBytes = 32;
+constexpr std::size_t kPointAt = 16, kCiphertextAt = 81, kEciesMacBytes = 32;
 
 // BouncyCastle's key and ciphertexts.
 class Ecies : public testing::Test {
@@ -77,10 +77,10 @@ protected:
     int size = 0;
     EVP_EncryptInit_ex(context.get(), EVP_aes_128_ecb(), nullptr, derived.data(), nullptr);
     EVP_EncryptUpdate(context.get(), sealed.data() + kCiphertextAt + last, &size, in.data(), 16);
-    Bytes covered(sealed.begin() + kCiphertextAt, sealed.end() - kTagBytes);
+    Bytes covered(sealed.begin() + kCiphertextAt, sealed.end() - kEciesMacBytes);
     covered.resize(covered.size() + 8);
     HMAC(EVP_sha256(), derived.data() + 16, 64, covered.data(), covered.size(),
-         sealed.data() + sealed.size() - kTagBytes, nullptr);
+         sealed.data() + sealed.size() - kEciesMacBytes, nullptr);
     return sealed;
   }
 };
