@@ -7,8 +7,9 @@
 namespace hsmux {
 
 struct Workers::Worker {
-  explicit Worker(Lane lane_) : lane(lane_) {}
+  Worker(const Workers& owner_, Lane lane_) : owner(owner_), lane(lane_) {}
 
+  const Workers& owner; // a process may have several engines
   const Lane lane;
   Parker parker;
   std::thread thread;
@@ -54,7 +55,7 @@ void Workers::run(std::shared_ptr<Task> task, Lane lane) {
     if (this_batch_ != nullptr && &this_batch_->workers_ == this)
       return this_batch_->leases_.push_back(std::move(task));
     Worker* self = this_worker_;
-    if (self != nullptr && self->lane == lane && self->takes_on) {
+    if (self != nullptr && &self->owner == this && self->lane == lane && self->takes_on) {
       const TimePoint now = MonotonicClock::now();
       std::unique_lock lock(self->mutex);
       if (self->next == nullptr && !self->given_up) {
@@ -108,7 +109,7 @@ bool Workers::may_start(const Threads& lane) {
 // Where the system has no thread left, those that there are do the work.
 void Workers::start_thread(Threads& lane, Lane number) {
   for (std::thread& thread : std::exchange(lane.ended, {})) thread.join(); // which has nothing left to do
-  const auto worker = std::make_shared<Worker>(number);
+  const auto worker = std::make_shared<Worker>(*this, number);
   try {
     worker->thread = std::thread([this, worker] { work(*worker); });
   } catch (const std::system_error&) {

@@ -52,6 +52,21 @@ private:
   TimePoint limit_;
 };
 
+// Something that a worker does after a call of the module.
+class AfterACall final : public Task {
+public:
+  AfterACall(Workers& workers, std::function<void()> what) : workers_(workers), what_(std::move(what)) {}
+  void run() override {
+    Workers::Watched watched(workers_, *this, MonotonicClock::now() + kLong);
+    EXPECT_TRUE(watched.end());
+    what_();
+  }
+
+private:
+  Workers& workers_;
+  std::function<void()> what_;
+};
+
 class WorkersTest : public testing::Test {
 protected:
   ~WorkersTest() override { EXPECT_TRUE(workers_.stop(Deadline::after(kLong))); }
@@ -201,6 +216,20 @@ TEST_F(WorkersTest, AtTheEndEveryWatchedCallIsGivenUp) {
   EXPECT_FALSE(workers_.stop(Deadline(MonotonicClock::now())));
   stuck->let_go.set_value();
   EXPECT_FALSE(get(stuck->ended));
+}
+
+// A completion may hand work to another engine.
+TEST_F(WorkersTest, AWorkerTakesOnlyItsOwnEnginesTasksOn) {
+  Workers others({1, 1, 1}, never);
+  const auto stuck = std::make_shared<Stuck>(others, MonotonicClock::now());
+  const auto hands_over = std::make_shared<AfterACall>(workers_, [&] { others.run(stuck, Lane::kLeases); });
+  workers_.run(hands_over, Lane::kLeases);
+  get(stuck->began);
+  EXPECT_EQ(others.stats().threads, 1U);
+  get(stuck->given_up); // by its own watch
+  stuck->let_go.set_value();
+  EXPECT_FALSE(get(stuck->ended));
+  EXPECT_TRUE(others.stop(Deadline::after(kLong)));
 }
 
 TEST_F(WorkersTest, TheWatchCallsBackWhenItWasToldTo) {
