@@ -335,6 +335,7 @@ bool Engine::Core::close(Deadline deadline) {
     // What was submitted ends all the same, and its completions run.
     constexpr Duration kCompletions = std::chrono::seconds(1);
     workers.give_up();
+    workers.expire_waiting(Workers::Lane::kLeases);
     (void)all_ended(Deadline::after(kCompletions));
   }
   if (!workers.stop(clean ? deadline : Deadline(MonotonicClock::now()))) clean = false;

@@ -187,6 +187,7 @@ Workers::Watched::Watched(Workers& workers, Task& what, TimePoint limit) {
   Worker& self = *this_worker_;
   {
     const std::lock_guard lock(self.mutex);
+    if (workers.giving_up_) limit = TimePoint{}; // give_up() sets that before it looks at us
     self.watched = &what;
     self.limit = limit;
     self.set_look_at(limit);
@@ -243,7 +244,8 @@ TimePoint Workers::look(TimePoint now) {
         }
       }
     }
-    for (const std::shared_ptr<Worker>& worker : due) next = std::min(next, look_at_worker(lane, *worker, now, false));
+    for (const std::shared_ptr<Worker>& worker : due)
+      next = std::min(next, look_at_worker(lane, *worker, now, giving_up_));
   }
   return next;
 }
@@ -314,6 +316,7 @@ TimePoint Workers::look_at_worker(Threads& lane, Worker& worker, TimePoint now, 
 // --- the end ---
 
 void Workers::give_up() {
+  giving_up_ = true;
   const TimePoint now = MonotonicClock::now();
   for (Threads& lane : lanes_) {
     std::vector<std::shared_ptr<Worker>> all;

@@ -112,7 +112,7 @@ public:
   // Everything that waits for a thread runs first. False when threads did not end by then: they are left behind, with
   // this object.
   bool stop(Deadline deadline);
-  // Gives up every thread that is in a watched call.
+  // Gives up every thread that is in a watched call, or enters one from now on.
   void give_up();
 
   struct Stats {
@@ -153,7 +153,7 @@ private:
 
   std::array<Threads, kLanes> lanes_;
   const std::function<TimePoint(TimePoint)> expire_;
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, giving_up_{false};
 
   std::mutex watch_mutex_; // guards the start of watcher_
   std::thread watcher_;

@@ -232,6 +232,14 @@ TEST_F(WorkersTest, AWorkerTakesOnlyItsOwnEnginesTasksOn) {
   EXPECT_TRUE(others.stop(Deadline::after(kLong)));
 }
 
+TEST_F(WorkersTest, ACallThatBeginsAfterTheEndIsGivenUpToo) {
+  workers_.give_up();
+  const auto stuck = start_stuck(MonotonicClock::now() + seconds(600));
+  get(stuck->given_up);
+  stuck->let_go.set_value();
+  EXPECT_FALSE(get(stuck->ended));
+}
+
 TEST_F(WorkersTest, TheWatchCallsBackWhenItWasToldTo) {
   std::promise<void> called;
   std::atomic<bool> told{false};
