@@ -212,7 +212,11 @@ void Workers::watch(TimePoint at) {
   if (!watching_.load(std::memory_order_acquire)) [[unlikely]] {
     const std::lock_guard lock(watch_mutex_);
     if (!watching_) {
-      watcher_ = std::thread([this] { watch_loop(); });
+      try {
+        watcher_ = std::thread([this] { watch_loop(); });
+      } catch (const std::system_error&) {
+        return; // no thread left in the system: whoever wants a look next tries again
+      }
       watching_.store(true, std::memory_order_release);
     }
   }
