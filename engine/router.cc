@@ -21,6 +21,9 @@ std::uint64_t random_bits() {
 constexpr int kCostBits = 48;
 constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCostBits;
 constexpr Duration::rep kCostMax = 60'000'000'000; // so that the sum of 4096 of them fits
+// What came back after it was given up on is a sample, too, else what takes longer than the first limit is never
+// learned; but a call that hung says no more than this.
+constexpr Duration kLateSampleMax = std::chrono::seconds(1);
 constexpr std::uint32_t count_of(std::uint64_t in_flight) { return static_cast<std::uint32_t>(in_flight >> kCostBits); }
 constexpr Duration backlog_of(std::uint64_t in_flight) {
   return Duration(static_cast<Duration::rep>(in_flight & (kOneRequest - 1)));
@@ -195,10 +198,12 @@ void Router::take_back(Traffic& traffic, const RoutedLease& lease) {
 
 void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
   const std::size_t slot = lease.slot;
-  if (lease.written_off) [[unlikely]]
-    return slots_[slot]->finish(std::move(lease.lease), status);
   Traffic& traffic = *traffic_[slot];
   const TimePoint now = MonotonicClock::now();
+  if (lease.written_off) [[unlikely]] {
+    if (sample) traffic.service_times.at(lease.work).add(std::min(now - lease.since, kLateSampleMax), now);
+    return slots_[slot]->finish(std::move(lease.lease), status);
+  }
   if (sample) {
     ServiceTime& time = traffic.service_times.at(lease.work);
     time.add(now - lease.since, now);

@@ -430,6 +430,20 @@ TEST_F(Submit, AKeyMadeAfterItsRequestEndedIsDeleted) {
   EXPECT_EQ(error_of(engine().find_key("too-late")).kind, ErrorKind::kKeyNotFound);
 }
 
+// Nothing but submitted work, from the first request on.
+TEST_F(Submit, ASlotThatTakesLongerThanTheFirstLimitIsLearnedAndNotSuspected) {
+  open();
+  make_key(kEcdsa, "orders");
+  sim_->delay("C_Sign", milliseconds(80));
+  EXPECT_TRUE(eventually([&] {
+    for (int i = 0; i < 20; ++i) {
+      const auto signature = submit_and_wait();
+      EXPECT_TRUE(signature.has_value()) << why(signature);
+    }
+    return !engine().slots().at(0).suspect && !engine().slots().at(1).suspect;
+  }));
+}
+
 // --- the end ---
 
 TEST_F(Submit, ClosingEndsWhatWaitsAndLetsFinishWhatRuns) {
