@@ -25,8 +25,7 @@ void FairQueue::push(QueueEntry& entry) {
   Lane& lane = lanes_[number];
   if (lane.oldest == nullptr) lane.flow = entry.flow;
   entry.lane_ = static_cast<std::uint8_t>(number);
-  entry.begins_ = std::max(now_, lane.ends);
-  lane.ends = entry.begins_ + entry.cost;
+  entry.arrived_ = now_;
   lane.cost += entry.cost;
   entry.older_ = lane.newest;
   entry.newer_ = nullptr;
@@ -48,16 +47,23 @@ void FairQueue::take_off(QueueEntry& entry) {
 
 QueueEntry* FairQueue::next(std::size_t slot) const {
   QueueEntry* first = nullptr;
+  Duration first_begins{};
   for (std::uint64_t lanes = busy_; lanes != 0; lanes &= lanes - 1) {
-    QueueEntry* entry = lanes_[static_cast<std::size_t>(std::countr_zero(lanes))].oldest;
+    const Lane& lane = lanes_[static_cast<std::size_t>(std::countr_zero(lanes))];
+    QueueEntry* entry = lane.oldest;
     while (entry != nullptr && (entry->eligible & slot_bit(slot)) == 0) entry = entry->newer_;
-    if (entry != nullptr && (first == nullptr || entry->begins_ < first->begins_)) first = entry;
+    if (entry == nullptr || (first != nullptr && begins(lane, *entry) >= first_begins)) continue;
+    first = entry;
+    first_begins = begins(lane, *entry);
   }
   return first;
 }
 
-void FairQueue::serve(QueueEntry& entry) {
-  now_ = std::max(now_, entry.begins_);
+void FairQueue::serve(QueueEntry& entry, Duration cost) {
+  Lane& lane = lanes_[entry.lane_];
+  const Duration start = begins(lane, entry);
+  now_ = std::max(now_, start);
+  lane.ends = start + cost;
   take_off(entry);
 }
 

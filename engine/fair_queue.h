@@ -21,14 +21,14 @@ using FlowId = std::uint64_t;
 struct QueueEntry {
   SlotSet eligible = 0;
   FlowId flow = 0;
-  Duration cost{}; // service time that it will take
+  Duration cost{}; // service time that it will take, as far as is known
   TimePoint since{};
 
 private:
   friend class FairQueue;
   static constexpr std::uint8_t kNone = 0xff;
   QueueEntry *older_ = nullptr, *newer_ = nullptr;
-  Duration begins_{};         // virtual
+  Duration arrived_{};        // virtual
   std::uint8_t lane_ = kNone; // kNone: not in the queue
 };
 
@@ -41,8 +41,10 @@ public:
   [[nodiscard]] static bool contains(const QueueEntry& entry) { return entry.lane_ != QueueEntry::kNone; }
   // Who is to get a session of `slot`; nullptr when nobody who waits can use it.
   [[nodiscard]] QueueEntry* next(std::size_t slot) const;
-  // Takes `entry` off because it is served: the virtual time goes on to its turn.
-  void serve(QueueEntry& entry);
+  // Takes `entry` off because it is served, which takes `cost`: the virtual time goes on to its turn. What is taken off
+  // unserved costs its flow nothing.
+  void serve(QueueEntry& entry, Duration cost);
+  void serve(QueueEntry& entry) { serve(entry, entry.cost); }
   // Since when the longest-waiting of those has waited who can use one of `slots`.
   [[nodiscard]] std::optional<TimePoint> oldest(SlotSet slots) const;
   // The service time of all that wait in this flow.
@@ -70,6 +72,10 @@ private:
   };
 
   [[nodiscard]] std::size_t lane_of(FlowId flow) const;
+  // When it would begin, were it the next of its lane.
+  [[nodiscard]] static Duration begins(const Lane& lane, const QueueEntry& entry) {
+    return entry.arrived_ > lane.ends ? entry.arrived_ : lane.ends;
+  }
 
   std::array<Lane, kFlowsMax> lanes_{};
   std::uint64_t busy_ = 0; // lanes in which somebody waits

@@ -21,6 +21,9 @@ std::uint64_t random_bits() {
 constexpr int kCostBits = 48;
 constexpr std::uint64_t kOneRequest = std::uint64_t{1} << kCostBits;
 constexpr Duration::rep kCostMax = 60'000'000'000; // so that the sum of 4096 of them fits
+constexpr Duration kCostLeast = std::chrono::microseconds(1);
+// What a flow pays for work that was never measured: a flood of it is not to go first because nothing is known of it.
+constexpr Duration kCostUnknown = std::chrono::milliseconds(1);
 // What came back after it was given up on is a sample, too, else what takes longer than the first limit is never
 // learned; but a call that hung says no more than this.
 constexpr Duration kLateSampleMax = std::chrono::seconds(1);
@@ -274,21 +277,21 @@ void Router::end_window(std::size_t slot, TimePoint now) {
 
 // --- waiting ---
 
-// About how long this work takes on one of the slots.
-Duration Router::cost_of(SlotSet eligible, WorkClass work) const {
+// About how long this work takes on one of the slots; `unknown` while nothing is measured.
+Duration Router::cost_of(SlotSet eligible, WorkClass work, Duration unknown) const {
   Duration cost{};
   for_each_slot(eligible, [&](std::size_t slot) {
     const Duration here = traffic_[slot]->service_times.at(work).base();
     if (cost == Duration{} || (here > Duration{} && here < cost)) cost = here;
   });
-  return std::clamp(cost, Duration(1000), Duration(kCostMax));
+  return cost == Duration{} ? unknown : std::clamp(cost, kCostLeast, Duration(kCostMax));
 }
 
 // Enters the queue and serves it: from here on a freed session sees the waiter, and one freed just before is found now.
 std::optional<Error> Router::enqueue(Waiter& waiter, const Demand& demand, TimePoint now) {
   waiter.eligible = demand.eligible;
   waiter.flow = demand.flow;
-  waiter.cost = cost_of(demand.eligible, demand.work);
+  waiter.cost = cost_of(demand.eligible, demand.work, kCostLeast); // nothing is refused for what is not known
   waiter.since = now;
   waiter.work = demand.work;
   waiter.deadline = demand.deadline;
@@ -345,7 +348,7 @@ void Router::serve(std::size_t slot, TimePoint now, Wakes& wakes) {
     std::optional<RoutedLease> lease = try_slot(slot, waiter.work, now);
     if (!lease) return; // the failed try also tells the pool that one more session is wanted
     traffic_[slot]->handed_over.fetch_add(1, std::memory_order_relaxed);
-    queue_.serve(waiter);
+    queue_.serve(waiter, cost_of(waiter.eligible, waiter.work, kCostUnknown));
     waiting_.fetch_sub(1);
     waiter.granted.emplace(std::move(*lease)).asked = waiter.since;
     if (waiter.thread != nullptr) {

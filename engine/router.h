@@ -138,7 +138,7 @@ private:
   void take_back(Traffic& traffic, const RoutedLease& lease);
   void cleared(std::size_t slot);
   [[nodiscard]] SlotLoad load(std::size_t slot, WorkClass work, TimePoint now) const;
-  [[nodiscard]] Duration cost_of(SlotSet eligible, WorkClass work) const;
+  [[nodiscard]] Duration cost_of(SlotSet eligible, WorkClass work, Duration unknown) const;
   bool must_queue(SlotSet eligible, TimePoint now);
   std::optional<Error> enqueue(Waiter& waiter, const Demand& demand, TimePoint now);
   void take_off(Waiter& waiter);

@@ -579,5 +579,53 @@ TEST_F(SubmitUnderLoad, AFloodOfDecryptionsDoesNotStarveSignatures) {
   EXPECT_TRUE(eventually([&] { return decrypted == kFlood; }));
 }
 
+// The same when nothing is known of either yet.
+TEST_F(SubmitUnderLoad, AFloodOfWorkThatIsNewDoesNotStarveSignatures) {
+  open("", "sessions_max = 1\nconcurrency_min = 1");
+  make_key(kEcdsa, "orders");
+  make_key(kOaep, "inbox");
+  const Bytes secret = bytes("secret");
+  const auto sealed =
+      engine().encrypt({.key = "inbox", .algorithm = kOaep, .plaintext = secret, .aad = {}, .options = {}});
+  ASSERT_TRUE(sealed.has_value()) << why(sealed);
+  ASSERT_TRUE(engine().find_key("orders").has_value());
+  const DecryptRequest decrypt{.key = "inbox",
+                               .algorithm = kOaep,
+                               .ciphertext = *sealed,
+                               .aad = {},
+                               .bound_to = {},
+                               .options = {.deadline = Deadline::after(seconds(120)), .slot = {}}};
+  std::atomic<int> decrypted{0};
+  constexpr int kFlood = 400;
+  for (int i = 0; i < kFlood; ++i) {
+    ASSERT_TRUE(engine().submit(decrypt, [&](const Result<Bytes>&) { ++decrypted; }).has_value());
+  }
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(submit_and_wait().has_value());
+  EXPECT_LT(decrypted, kFlood / 2);
+  EXPECT_TRUE(eventually([&] { return decrypted == kFlood; }));
+}
+
+TEST_F(SubmitUnderLoad, AFloodOfRandomBytesDoesNotStarveSignatures) {
+  open_with_key("", "sessions_max = 1\nconcurrency_min = 1");
+  sim_->delay("C_GenerateRandom", milliseconds(5));
+  std::atomic<bool> stop{false};
+  std::atomic<int> taken{0};
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 16; ++t) {
+    threads.emplace_back([&] {
+      Bytes out(8);
+      while (!stop) {
+        EXPECT_TRUE(engine().random(out).has_value());
+        ++taken;
+      }
+    });
+  }
+  EXPECT_TRUE(eventually([&] { return taken > 50; }));
+  const int before = taken;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(submit_and_wait().has_value());
+  EXPECT_LT(taken - before, 200);
+  stop = true;
+}
+
 } // namespace
 } // namespace hsmux

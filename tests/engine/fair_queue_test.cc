@@ -105,6 +105,15 @@ TEST_F(Queue, WhoGivesUpLeavesTheOthersInOrder) {
   EXPECT_EQ(serve(), &third);
 }
 
+TEST_F(Queue, WhatWasWithdrawnIsNotCountedAgainstItsFlow) {
+  std::vector<QueueEntry*> given_up;
+  for (int i = 0; i < 1000; ++i) given_up.push_back(&push(kSignatures, milliseconds(1)));
+  for (QueueEntry* entry : given_up) queue_.take_off(*entry);
+  for (int i = 0; i < 100; ++i) push(kDecryptions, milliseconds(1));
+  QueueEntry& wanted = push(kSignatures, milliseconds(1));
+  EXPECT_TRUE(serve() == &wanted || serve() == &wanted);
+}
+
 TEST_F(Queue, TheOldestIsOfThoseWhoCanUseTheSlots) {
   const TimePoint start = MonotonicClock::now();
   push(kSignatures, microseconds(1), slot_bit(0), start + milliseconds(2));
