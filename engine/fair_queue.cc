@@ -23,7 +23,11 @@ std::size_t FairQueue::lane_of(FlowId flow) const {
 void FairQueue::push(QueueEntry& entry) {
   const std::size_t number = lane_of(entry.flow);
   Lane& lane = lanes_[number];
-  if (lane.oldest == nullptr) lane.flow = entry.flow;
+  if (lane.oldest == nullptr) {
+    lane.flow = entry.flow;
+    lane.eligible = 0;
+  }
+  lane.eligible |= entry.eligible;
   entry.lane_ = static_cast<std::uint8_t>(number);
   entry.arrived_ = now_;
   lane.cost += entry.cost;
@@ -50,6 +54,7 @@ QueueEntry* FairQueue::next(std::size_t slot) const {
   Duration first_begins{};
   for (std::uint64_t lanes = busy_; lanes != 0; lanes &= lanes - 1) {
     const Lane& lane = lanes_[static_cast<std::size_t>(std::countr_zero(lanes))];
+    if ((lane.eligible & slot_bit(slot)) == 0) continue;
     QueueEntry* entry = lane.oldest;
     while (entry != nullptr && (entry->eligible & slot_bit(slot)) == 0) entry = entry->newer_;
     if (entry == nullptr || (first != nullptr && begins(lane, *entry) >= first_begins)) continue;
@@ -70,7 +75,9 @@ void FairQueue::serve(QueueEntry& entry, Duration cost) {
 std::optional<TimePoint> FairQueue::oldest(SlotSet slots) const {
   std::optional<TimePoint> since;
   for (std::uint64_t lanes = busy_; lanes != 0; lanes &= lanes - 1) {
-    const QueueEntry* entry = lanes_[static_cast<std::size_t>(std::countr_zero(lanes))].oldest;
+    const Lane& lane = lanes_[static_cast<std::size_t>(std::countr_zero(lanes))];
+    if ((lane.eligible & slots) == 0) continue;
+    const QueueEntry* entry = lane.oldest;
     while (entry != nullptr && (entry->eligible & slots) == 0) entry = entry->newer_;
     if (entry != nullptr && (!since || entry->since < *since)) since = entry->since;
   }

@@ -67,8 +67,9 @@ private:
   struct Lane {
     FlowId flow = 0;
     QueueEntry *oldest = nullptr, *newest = nullptr;
-    Duration ends{}; // virtual: when all that it was given would be done
-    Duration cost{}; // of those that wait
+    Duration ends{};      // virtual: when all that was served would be done
+    Duration cost{};      // of those that wait
+    SlotSet eligible = 0; // of all that waited since it was empty: who is not in it need not look
   };
 
   [[nodiscard]] std::size_t lane_of(FlowId flow) const;
