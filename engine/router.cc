@@ -433,10 +433,13 @@ TimePoint Router::expire(TimePoint now) {
         next = std::min(next, waiter.deadline.at());
         return;
       }
-      refuse_async(wakes, static_cast<AsyncWaiter&>(waiter), timed_out(waiter.eligible));
+      take_off(waiter);
+      wakes.add(static_cast<AsyncWaiter&>(waiter));
     });
     first_deadline_ = next;
   }
+  // They are ours now. What to tell them takes a look at every slot: not with the mutex held.
+  for (AsyncWaiter* each = wakes.first; each != nullptr; each = each->next_) each->refused = timed_out(each->eligible);
   wakes.wake();
   return next;
 }
