@@ -76,6 +76,7 @@ std::optional<Error> CryptoJob::proceed() {
       core_.group.router.lease_or_wait(core_.runner.demand(work_, progress_, true), *this);
   if (!leased) {
     waiting_.reset();
+    if (RequestRunner::asks_again(progress_, leased.error())) return proceed();
     return RequestRunner::explained(std::move(leased).error(), progress_);
   }
   if (!*leased) { // from here on others have it
@@ -90,7 +91,13 @@ std::optional<Error> CryptoJob::proceed() {
 
 void CryptoJob::served() {
   std::shared_ptr<Task> self = std::move(waiting_);
-  if (refused) return end(fail(RequestRunner::explained(*std::exchange(refused, std::nullopt), progress_)));
+  if (refused) {
+    Error why = *std::exchange(refused, std::nullopt);
+    if (!RequestRunner::asks_again(progress_, why))
+      return end(fail(RequestRunner::explained(std::move(why), progress_)));
+    if (std::optional<Error> error = proceed()) end(fail(std::move(*error)));
+    return;
+  }
   core_.workers.run(std::move(self), Workers::Lane::kLeases);
 }
 

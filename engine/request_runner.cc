@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace hsmux {
 
 static_assert(kAlgorithmCount < kOtherWork);
@@ -37,12 +39,18 @@ void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, Cal
 }
 
 Router::Demand RequestRunner::demand(const Work& work, const Progress& progress, bool bounded) const {
-  return {.eligible = elsewhere(group_, progress.eligible, progress.avoid),
+  const SlotSet eligible = elsewhere(group_, progress.eligible, progress.avoid);
+  return {.eligible = eligible,
           .deadline = work.deadline,
           .work = work.work_class(),
           .flow = work.flow(),
-          .wait = Router::Wait::kUntilBack,
+          .wait = eligible == progress.eligible ? Router::Wait::kUntilBack : Router::Wait::kWhileReady,
           .bounded = bounded};
+}
+
+bool RequestRunner::asks_again(Progress& progress, const Error& error) {
+  const bool gone = error.kind == ErrorKind::kUnavailable || error.kind == ErrorKind::kCredentials;
+  return gone && std::exchange(progress.avoid, 0) != 0;
 }
 
 Error RequestRunner::explained(Error error, const Progress& progress) {
@@ -124,6 +132,7 @@ Result<std::size_t> RequestRunner::run(const Work& work, std::span<std::uint8_t>
   Progress progress = begin(work);
   while (true) {
     Result<RoutedLease> routed = group_.router.lease(demand(work, progress, false));
+    if (!routed && asks_again(progress, routed.error())) continue;
     if (!routed) return fail(explained(std::move(routed).error(), progress));
     Outcome outcome = attempt(work, *routed, progress.copies, out);
     if (auto result = conclude(work, progress, std::move(*routed), std::move(outcome))) return std::move(*result);

@@ -43,6 +43,8 @@ public:
                                               Outcome outcome);
   // Gives the lease of an attempt back for which nobody waits any more.
   void drop(RoutedLease routed, const Outcome& outcome);
+  // An error of the router says that the slots are gone which a retry was to prefer: it is to ask for all of them.
+  static bool asks_again(Progress& progress, const Error& error);
   // An error of the router, with what the attempt before it said.
   static Error explained(Error error, const Progress& progress);
   // The module has not returned from an attempt in time.

@@ -444,6 +444,23 @@ TEST_F(Submit, ASlotThatTakesLongerThanTheFirstLimitIsLearnedAndNotSuspected) {
   }));
 }
 
+// A retry prefers another slot; when that one goes, it is not left waiting for it.
+TEST_F(Submit, ARetryDoesNotWaitForASlotThatIsGone) {
+  open_with_key("", "sessions_max = 1");
+  sim_->hang("C_Sign", slot_id(1));
+  ASSERT_TRUE(submit(within(seconds(60), "slot-1")).has_value());
+  EXPECT_TRUE(sim_->wait_hung(1));
+  sim_->answer_for_slot(slot_id(0), "C_Sign", CKR_FUNCTION_FAILED);
+  auto result = engine().submit_for<Bytes>(request(within(seconds(8)))).result;
+  EXPECT_TRUE(eventually([&] { return engine().work().waiting == 1; }));
+  sim_->play("remove-token", slot_id(1));
+  sim_->release();
+  const Result<Bytes> signature = result.get();
+  EXPECT_TRUE(signature.has_value()) << why(signature);
+  sim_->play("insert-token", slot_id(1));
+  tally_.expect_each_once();
+}
+
 // --- the end ---
 
 TEST_F(Submit, ClosingEndsWhatWaitsAndLetsFinishWhatRuns) {
