@@ -73,6 +73,10 @@ hsmux_status submit(hsmux_engine* engine, hsmux_completion done, void* context, 
   });
 }
 
+Error forked() {
+  return make_error(ErrorKind::kForked, "this process is a fork of the one that opened the engine: its work is there");
+}
+
 template <class Request, class Given, class Read>
 hsmux_status submit_batch(hsmux_engine* engine, const Given* const* requests, std::size_t count,
                           hsmux_batch_completion done, void* context, hsmux_job* jobs, hsmux_error* error, Read read) {
@@ -233,6 +237,7 @@ hsmux_status hsmux_submit_decrypt_batch(hsmux_engine* engine, const hsmux_cipher
 
 hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_error* error) {
   return c_abi::run(engine, error, [&](Engine& target) -> Status {
+    if (target.forked()) return fail(forked());
     if (stats == nullptr || stats->struct_size < sizeof(std::size_t)) return fail(c_abi::bad_struct());
     const WorkStats now = target.work();
     c_abi::give({.struct_size = sizeof(hsmux_work_stats),
@@ -247,7 +252,8 @@ hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_err
 }
 
 hsmux_status hsmux_cancel(hsmux_engine* engine, hsmux_job job, hsmux_error* error) {
-  return c_abi::run(engine, error, [&](Engine&) -> Status {
+  return c_abi::run(engine, error, [&](Engine& target) -> Status {
+    if (target.forked()) return fail(forked());
     const std::optional<Job> found = engine->jobs->find(job);
     if (found && found->cancel()) return {};
     return fail(ErrorKind::kConflict, "the job has started or ended");

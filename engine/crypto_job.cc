@@ -102,6 +102,7 @@ void CryptoJob::served() {
 }
 
 bool CryptoJob::cancel() {
+  if (core_.forked()) return false;
   if (core_.group.router.withdraw(*this)) {
     waiting_.reset();
   } else if (!core_.workers.withdraw(shared_from_this(), Workers::Lane::kErrands)) {

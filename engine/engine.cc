@@ -238,6 +238,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
 }
 
 WorkStats Engine::work() const {
+  if (core_->forked()) return {};
   const Workers::Stats stats = core_->workers.stats();
   return {.submitted = core_->submitted,
           .waiting = core_->group.router.waiting(),
@@ -245,6 +246,8 @@ WorkStats Engine::work() const {
           .idle = stats.idle,
           .quarantined = stats.stuck};
 }
+
+bool Engine::forked() const { return core_->forked(); }
 
 Status Engine::unlatch(std::string_view slot) {
   const Core::Call call(*core_);

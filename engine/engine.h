@@ -102,6 +102,8 @@ public:
   }
 
   [[nodiscard]] WorkStats work() const;
+  // In a child of the process that opened it: all requests end with kForked.
+  [[nodiscard]] bool forked() const;
 
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
   std::vector<SlotReport> slots(bool probe_all = false);

@@ -68,7 +68,7 @@ Status check_kind(const Key& key, const AlgorithmSpec& spec) {
 } // namespace
 
 Engine::Core::Call::Call(Core& core) : core_(core) {
-  if (core.fork_generation != hsmux::fork_generation()) [[unlikely]] {
+  if (core.forked()) [[unlikely]] {
     admitted = fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine: open a new engine "
                                         "after exec(), PKCS#11 sessions do not survive fork()");
     return;
@@ -322,7 +322,7 @@ Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec,
 }
 
 bool Engine::Core::close(Deadline deadline) {
-  if (fork_generation != hsmux::fork_generation()) return false;
+  if (forked()) return false;
   closed = true;
   group.router.close();
   workers.expire_waiting(Workers::Lane::kErrands);

@@ -76,6 +76,8 @@ struct Engine::Core {
   RequestRunner runner;
   Workers workers;
   const unsigned long fork_generation = hsmux::fork_generation();
+  // Is this a child of the process that opened the engine? Then its locks may be held for ever.
+  [[nodiscard]] bool forked() const { return fork_generation != hsmux::fork_generation(); }
 
   std::atomic<std::uint32_t> active{0};    // calls and submitted requests
   std::atomic<std::uint32_t> submitted{0}; // of which submitted

@@ -23,6 +23,7 @@ public:
   void start() { core_.workers.run(shared_from_this(), Workers::Lane::kErrands); }
 
   bool cancel() override {
+    if (core_.forked()) return false;
     if (!core_.workers.withdraw(shared_from_this(), Workers::Lane::kErrands)) return false;
     end(make_error(ErrorKind::kCancelled, "the request was cancelled before it started"));
     return true;

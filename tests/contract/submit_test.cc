@@ -1,4 +1,7 @@
 // Submitted work: every request ends exactly once, whatever the module does.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <future>
 #include <map>
@@ -459,6 +462,23 @@ TEST_F(Submit, ARetryDoesNotWaitForASlotThatIsGone) {
   EXPECT_TRUE(signature.has_value()) << why(signature);
   sim_->play("insert-token", slot_id(1));
   tally_.expect_each_once();
+}
+
+TEST_F(Submit, AForkedChildCancelsNothing) {
+  open_with_key("", "sessions_max = 1");
+  sim_->hang("C_Sign");
+  for (const std::string_view slot : {"slot-0", "slot-1"}) ASSERT_TRUE(submit(within(seconds(60), slot)).has_value());
+  EXPECT_TRUE(sim_->wait_hung(2));
+  const Job waits = submit().value();
+  const pid_t child = fork();
+  if (child == 0) _exit(waits.cancel() ? 1 : 42);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 42);
+  sim_->release();
+  tally_.expect_each_once();
+  EXPECT_EQ(tally_.good(), 3);
 }
 
 // --- the end ---
