@@ -98,12 +98,16 @@ Result<Algorithm> algorithm(const char* name) {
               fmt::format("algorithm '{}' is not known; known are {}", wanted, fmt::join(known, ", ")));
 }
 
+std::chrono::milliseconds time_out(std::int64_t milliseconds) {
+  constexpr std::int64_t kMax = 24 * 3'600'000;
+  return std::chrono::milliseconds(std::min(milliseconds, kMax));
+}
+
 Result<RequestOptions> request_options(const char* slot, std::int64_t timeout_ms) {
-  constexpr std::int64_t kTimeoutMax = 24 * 3'600'000;
   if (timeout_ms < 0) return fail(ErrorKind::kInvalidArgument, "a time-out is not negative");
   RequestOptions options;
   if (slot != nullptr) options.slot = slot;
-  if (timeout_ms > 0) options.deadline = Deadline::after(std::chrono::milliseconds(std::min(timeout_ms, kTimeoutMax)));
+  if (timeout_ms > 0) options.deadline = Deadline::after(time_out(timeout_ms));
   return options;
 }
 

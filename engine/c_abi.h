@@ -68,6 +68,8 @@ template <class Struct> void give(const Struct& filled, Struct* out) {
 }
 
 Error bad_struct();
+// A time-out in milliseconds, not negative; at most a day, since more does not fit into the clock's nanoseconds.
+std::chrono::milliseconds time_out(std::int64_t milliseconds);
 Result<Algorithm> algorithm(const char* name);
 Result<RequestOptions> request_options(const char* slot, std::int64_t timeout_ms);
 Result<ByteView> data(const std::uint8_t* bytes, std::size_t size);

@@ -38,7 +38,7 @@ EngineOptions engine_options(const hsmux_open_options& options) {
   EngineOptions result;
   result.set_module_environment = options.set_module_environment != 0;
   result.slots_at_start_min = options.slots_at_start_min;
-  if (options.connect_timeout_ms > 0) result.connect_timeout = std::chrono::milliseconds(options.connect_timeout_ms);
+  if (options.connect_timeout_ms > 0) result.connect_timeout = c_abi::time_out(options.connect_timeout_ms);
   if (options.log != nullptr) {
     result.log = [callback = options.log, context = options.log_context](LogLevel level, const std::string& text) {
       callback(context, static_cast<hsmux_log_level>(level), text.c_str());
@@ -108,9 +108,10 @@ hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms) {
   if (engine == nullptr) return HSMUX_OK;
   if (timeout_ms < 0) return HSMUX_INVALID_ARGUMENT;
   const std::unique_ptr<hsmux_engine> handle(engine);
-  const bool clean =
-      handle->engine->close(Deadline::after(std::chrono::milliseconds(timeout_ms == 0 ? 5000 : timeout_ms)));
-  return clean ? HSMUX_OK : HSMUX_TIMEOUT;
+  const bool clean = handle->engine->close(Deadline::after(c_abi::time_out(timeout_ms == 0 ? 5000 : timeout_ms)));
+  if (clean) return HSMUX_OK;
+  (void)handle->engine.release(); // left behind at once: its destructor would wait anew
+  return HSMUX_TIMEOUT;
 }
 
 hsmux_status hsmux_sign(hsmux_engine* engine, const hsmux_sign_request* request, uint8_t* out, size_t* out_bytes,
