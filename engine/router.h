@@ -47,8 +47,9 @@ public:
   // out.
   static constexpr Duration kBarging = std::chrono::microseconds(500);
   static constexpr std::size_t kWaitersMax = 100'000;
-  // So many requests overdue, one after the other, make a slot suspect; then one request in so long finds out whether
-  // it is well again. Suspicion that nobody can look into lapses by itself.
+  // So many requests overdue, one after the other, make a slot suspect (those count that took twice as long as is slow
+  // for it: short deadlines are no fault of the slot); then one request in so long finds out whether it is well again.
+  // Suspicion that nobody can look into lapses by itself.
   static constexpr std::uint32_t kOverdueToSuspect = 3;
   static constexpr Duration kProbeInterval = std::chrono::seconds(1), kSuspicionLapses = std::chrono::seconds(10);
 

@@ -447,6 +447,20 @@ TEST_F(Submit, ASlotThatTakesLongerThanTheFirstLimitIsLearnedAndNotSuspected) {
   }));
 }
 
+// Whoever gives a slot less time than it takes says nothing about the slot.
+TEST_F(Submit, ShortDeadlinesMakeNoSlotSuspect) {
+  open();
+  make_key(kEcdsa, "orders");
+  sim_->delay("C_Sign", milliseconds(60));
+  for (const std::string_view slot : {"slot-0", "slot-1"}) {
+    ASSERT_TRUE(sign("orders", message_, {.deadline = {}, .slot = slot}).has_value());
+  }
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(error_of(submit_and_wait(within(milliseconds(50)))).kind, ErrorKind::kTimeout);
+    EXPECT_FALSE(engine().slots().at(0).suspect || engine().slots().at(1).suspect);
+  }
+}
+
 // A retry prefers another slot; when that one goes, it is not left waiting for it.
 TEST_F(Submit, ARetryDoesNotWaitForASlotThatIsGone) {
   open_with_key("", "sessions_max = 1");
