@@ -1,5 +1,6 @@
 // The C entry points of submitted work.
 #include "engine/c_abi.h"
+#include "mechanisms/secure_bytes.h"
 
 using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its
                        // namespace
@@ -20,12 +21,13 @@ public:
   Done(hsmux_completion done, void* context, std::shared_ptr<c_abi::Jobs> jobs, hsmux_job number)
       : done_(done), context_(context), jobs_(std::move(jobs)), number_(number) {}
 
-  template <class T> void operator()(const Result<T>& result) const {
+  template <class T> void operator()(Result<T> result) const {
     if (number_ != 0) jobs_->end(number_);
     if (!result) return call(report_of(&result.error()), {}, &result.error());
     Completed completed;
     if constexpr (!std::is_void_v<T>) completed = shown(*result);
     call(HSMUX_OK, completed, nullptr);
+    if constexpr (std::is_same_v<T, Bytes>) wipe(*result); // it may be a plaintext
   }
 
 private:
@@ -93,13 +95,14 @@ hsmux_status submit_batch(hsmux_engine* engine, const Given* const* requests, st
     for (std::size_t i = 0; jobs != nullptr && i < count; ++i) jobs[i] = numbers->emplace_back(engine->jobs->begin());
     Result<std::vector<Job>> submitted =
         target.submit(std::span<const Request>(batch),
-                      [done, context, numbers, known = engine->jobs](std::size_t i, const Result<Bytes>& result) {
+                      [done, context, numbers, known = engine->jobs](std::size_t i, Result<Bytes> result) {
                         if (!numbers->empty()) known->end(numbers->at(i));
                         hsmux_error failure;
                         HSMUX_INIT(&failure);
                         if (result) {
                           c_abi::succeed(&failure);
-                          return done(context, i, HSMUX_OK, result->data(), result->size(), &failure);
+                          done(context, i, HSMUX_OK, result->data(), result->size(), &failure);
+                          return wipe(*result);
                         }
                         done(context, i, c_abi::report(result.error(), &failure), nullptr, 0, &failure);
                       });

@@ -114,7 +114,7 @@ bool CryptoJob::cancel() {
 
 void CryptoJob::expire() {
   if (granted) core_.group.router.finish(*std::exchange(granted, std::nullopt), {}, false);
-  end(core_.closed
+  end(core_.closed()
           ? fail(ErrorKind::kClosed, "the engine was closed while the request waited")
           : fail(ErrorKind::kTimeout, "the deadline passed while the request waited for a thread", Retry::kLater));
 }
@@ -156,10 +156,14 @@ void CryptoJob::attempt() {
   }
   lease_ = nullptr;
   if (auto result = core_.runner.conclude(work_, progress_, std::move(routed), std::move(outcome))) {
-    if (!*result) return complete(fail(std::move(*result).error()));
+    if (!*result) {
+      wipe(out);
+      return complete(fail(std::move(*result).error()));
+    }
     out.resize(**result);
     return complete(std::move(out));
   }
+  wipe(out);
   if (std::optional<Error> error = proceed()) complete(fail(std::move(*error)));
 }
 

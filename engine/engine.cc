@@ -9,6 +9,7 @@
 #include "mechanisms/cross_check.h"
 #include "mechanisms/ecies.h"
 #include "mechanisms/envelope.h"
+#include "mechanisms/secure_bytes.h"
 #include "mechanisms/spki.h"
 
 namespace hsmux {
@@ -19,11 +20,15 @@ Status check_room(std::size_t needed, std::size_t given) {
   return fail(ErrorKind::kInvalidArgument, fmt::format("the output buffer has {} bytes; {} are needed", given, needed));
 }
 
-Result<std::size_t> into(std::span<std::uint8_t> out, const Result<Bytes>& result) {
-  if (!result) return fail(result.error());
-  HSMUX_CHECK(check_room(result->size(), out.size()));
-  std::ranges::copy(*result, out.begin());
-  return result->size();
+// `result` may be a plaintext: no copy of it stays behind.
+Result<std::size_t> into(std::span<std::uint8_t> out, Result<Bytes> result) {
+  if (!result) return fail(std::move(result).error());
+  const std::size_t size = result->size();
+  const Status room = check_room(size, out.size());
+  if (room) std::ranges::copy(*result, out.begin());
+  wipe(*result);
+  if (!room) return fail(room.error());
+  return size;
 }
 
 template <class Fill> Result<Bytes> filled(std::size_t size, Fill fill) {

@@ -73,9 +73,8 @@ Engine::Core::Call::Call(Core& core) : core_(core) {
                                         "after exec(), PKCS#11 sessions do not survive fork()");
     return;
   }
-  core.active.fetch_add(1);
   counted_ = true;
-  if (core.closed) [[unlikely]]
+  if ((core.active.fetch_add(1) & kClosed) != 0) [[unlikely]]
     admitted = fail(ErrorKind::kClosed, "the engine is closed");
 }
 
@@ -84,15 +83,15 @@ Engine::Core::Call::~Call() {
 }
 
 void Engine::Core::count_out(std::uint32_t count) {
-  if (active.fetch_sub(count) != count || !closed) return;
-  const std::lock_guard lock(close_mutex);
-  idle.notify_all();
+  const Parker::Word* word = &active;
+  if (active.fetch_sub(count) == (kClosed | count)) [[unlikely]]
+    Parker::wake_all(word);
 }
 
 Status Engine::Core::take_jobs(std::uint32_t count) {
   active.fetch_add(count);
-  if (submitted.fetch_add(count) + count <= config.submit.in_flight_max && !closed) return {};
-  const bool over = closed;
+  if (submitted.fetch_add(count) + count <= config.submit.in_flight_max && !closed()) return {};
+  const bool over = closed();
   submitted.fetch_sub(count);
   count_out(count);
   if (over) return fail(ErrorKind::kClosed, "the engine is closed");
@@ -109,7 +108,7 @@ void Engine::Core::job_ended() {
 
 std::array<std::uint32_t, Workers::kLanes> Engine::Core::threads_max(const Config& config) {
   // More than sessions: a thread whose completion takes its time has none.
-  constexpr std::uint32_t kErrandsMax = 4, kEndingsMax = 2, kLeasesMax = 4096, kCompletionsMax = 64;
+  constexpr std::uint32_t kErrandsMax = 16, kEndingsMax = 2, kLeasesMax = 4096, kCompletionsMax = 64;
   std::uint32_t sessions = 0;
   for (const SlotConfig& slot : config.slots) sessions += slot.sessions_max;
   return {std::min(sessions, kLeasesMax) + kCompletionsMax, kErrandsMax, kEndingsMax};
@@ -323,12 +322,16 @@ Result<Bytes> Engine::Core::public_half(KeyName name, const AlgorithmSpec* spec,
 
 bool Engine::Core::close(Deadline deadline) {
   if (forked()) return false;
-  closed = true;
+  active.fetch_or(kClosed);
   group.router.close();
   workers.expire_waiting(Workers::Lane::kErrands);
   const auto all_ended = [this](Deadline until) {
-    std::unique_lock lock(close_mutex);
-    return idle.wait_until(lock, until.at(), [this] { return active == 0; });
+    while (true) {
+      const std::uint32_t now = active;
+      if (now == kClosed) return true;
+      if (until.passed(MonotonicClock::now())) return false;
+      Parker::wait_while(active, now, until.at());
+    }
   };
   bool clean = all_ended(deadline);
   if (!clean) {

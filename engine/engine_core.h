@@ -2,12 +2,11 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 
 #include "engine/engine.h"
 #include "engine/key_index.h"
 #include "engine/key_management.h"
+#include "engine/parker.h"
 #include "engine/request_runner.h"
 #include "engine/workers.h"
 
@@ -79,11 +78,12 @@ struct Engine::Core {
   // Is this a child of the process that opened the engine? Then its locks may be held for ever.
   [[nodiscard]] bool forked() const { return fork_generation != hsmux::fork_generation(); }
 
-  std::atomic<std::uint32_t> active{0};    // calls and submitted requests
-  std::atomic<std::uint32_t> submitted{0}; // of which submitted
-  std::atomic<bool> closed{false};
-  std::mutex close_mutex; // guards only the wait of close()
-  std::condition_variable idle;
+  // Calls and submitted requests, and whether the engine is closed, in one word: who counts the last one out looks at
+  // nothing of the engine after that, since close() may then end it.
+  static constexpr std::uint32_t kClosed = 1U << 31;
+  Parker::Word active{0};
+  [[nodiscard]] bool closed() const { return (active & kClosed) != 0; }
+  std::atomic<std::uint32_t> submitted{0}; // of those active
 };
 
 } // namespace hsmux

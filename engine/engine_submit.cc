@@ -1,9 +1,12 @@
 // Engine's submitted forms: copies of the requests, as jobs.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/crypto_job.h"
 #include "engine/engine.h"
 #include "engine/errand.h"
+#include "mechanisms/secure_bytes.h"
 
 namespace hsmux {
 namespace {
@@ -70,13 +73,15 @@ Result<Job> Engine::submit(const DecryptRequest& request, Completion<Bytes> done
 Result<Job> Engine::submit(const EncryptRequest& request, Completion<Bytes> done) {
   if (!encrypts_on_host(spec_of(request.algorithm))) return submit_crypto(*core_, request, std::move(done));
   const Deadline deadline = core_->deadline_of(request.options);
+  SecureBytes plaintext(request.plaintext.size());
+  std::ranges::copy(request.plaintext, plaintext.span().begin());
   return submit_errand<Bytes>(
       *core_, deadline,
       [core = core_.get(), deadline, algorithm = request.algorithm, key = std::string(request.key),
-       plaintext = copy_of(request.plaintext)] {
+       plaintext = std::move(plaintext)] {
         return core->encrypt_on_host({.key = key,
                                       .algorithm = algorithm,
-                                      .plaintext = plaintext,
+                                      .plaintext = plaintext.view(),
                                       .aad = {},
                                       .options = {.deadline = deadline, .slot = {}}});
       },

@@ -40,9 +40,9 @@ public:
   }
 
   void expire() override {
-    end(core_.closed ? make_error(ErrorKind::kClosed, "the engine was closed while the request waited")
-                     : make_error(ErrorKind::kTimeout, "the deadline passed while the request waited for a thread",
-                                  Retry::kLater));
+    end(core_.closed() ? make_error(ErrorKind::kClosed, "the engine was closed while the request waited")
+                       : make_error(ErrorKind::kTimeout, "the deadline passed while the request waited for a thread",
+                                    Retry::kLater));
   }
 
   std::optional<TimePoint> late(TimePoint, bool closing) override {

@@ -119,8 +119,10 @@ typedef struct hsmux_open_options {
 HSMUX_API hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engine** engine, hsmux_error* error);
 
 /* Ends the engine and frees the handle (NULL is fine). Waiting requests end with HSMUX_CLOSED; running ones get
- * `timeout_ms` (0 = 5 s). HSMUX_TIMEOUT: some did not end; they and what they use are left behind, the handle is gone
- * all the same. */
+ * `timeout_ms` (0 = 5 s). HSMUX_TIMEOUT: the module holds some for longer; they and what they use are left behind, the
+ * handle is gone all the same. What the module lets go later may still call `log` and `event`: their contexts must live
+ * on then. No completion runs after that, but for one that takes
+ * longer than a second itself. */
 HSMUX_API hsmux_status hsmux_close(hsmux_engine* engine, int64_t timeout_ms);
 
 /* --- Cryptography --- */

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <climits>
 #include <ctime>
 
 namespace hsmux {
@@ -19,16 +20,21 @@ long futex(const Parker::Word* word, int operation, std::uint32_t value, const t
 
 bool Parker::wait_until(TimePoint until) {
   while (word_.exchange(0) == 0) {
-    const Duration since_boot = until.time_since_epoch();
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
-    const timespec at{.tv_sec = seconds.count(), .tv_nsec = (since_boot - seconds).count()};
-    // Absolute, and by the clock that steady_clock reads (CLOCK_MONOTONIC).
-    const bool waited = futex(&word_, FUTEX_WAIT_BITSET, 0, until == TimePoint::max() ? nullptr : &at) == 0;
-    if (!waited && MonotonicClock::now() >= until) return word_.exchange(0) != 0;
+    wait_while(word_, 0, until);
+    if (MonotonicClock::now() >= until) return word_.exchange(0) != 0;
   }
   return true;
 }
 
+void Parker::wait_while(const Word& word, std::uint32_t value, TimePoint until) {
+  const Duration since_boot = until.time_since_epoch();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
+  const timespec at{.tv_sec = seconds.count(), .tv_nsec = (since_boot - seconds).count()};
+  // Absolute, and by the clock that steady_clock reads (CLOCK_MONOTONIC).
+  futex(&word, FUTEX_WAIT_BITSET, value, until == TimePoint::max() ? nullptr : &at);
+}
+
 void Parker::wake(const Word* word) { futex(word, FUTEX_WAKE, 1, nullptr); }
+void Parker::wake_all(const Word* word) { futex(word, FUTEX_WAKE, INT_MAX, nullptr); }
 
 } // namespace hsmux

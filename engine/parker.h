@@ -24,6 +24,11 @@ public:
   }
   static void wake(const Word* word);
 
+  // The same with a word of somebody else's: sleeps while it is `value`, until wake_all() or `until`; may return early.
+  static void wait_while(const Word& word, std::uint32_t value, TimePoint until);
+  // As wake(), nothing but the address is looked at.
+  static void wake_all(const Word* word);
+
 private:
   Word word_{0};
 };
