@@ -184,7 +184,7 @@ hsmux_status hsmux_submit_key_find(hsmux_engine* engine, const char* key, int64_
 hsmux_status hsmux_submit_keys_list(hsmux_engine* engine, const char* label, int64_t timeout_ms,
                                     hsmux_key_visitor visit, hsmux_completion done, void* context, hsmux_job* job,
                                     hsmux_error* error) {
-  return submit(engine, done, context, job, error, [&](Engine& target, Done completion) -> Result<Job> {
+  return submit(engine, done, context, job, error, [&](Engine& target, const Done& completion) -> Result<Job> {
     if (visit == nullptr) return fail(ErrorKind::kInvalidArgument, "visit is NULL");
     ListKeysRequest list{};
     if (label != nullptr) list.name = label;

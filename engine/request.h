@@ -109,10 +109,11 @@ using BatchCompletion = std::function<void(std::size_t, Result<Bytes>)>;
 
 class Cancellable {
 public:
-  virtual bool cancel() = 0;
-
-protected:
+  Cancellable() = default;
   virtual ~Cancellable() = default;
+  Cancellable(const Cancellable&) = delete;
+  Cancellable& operator=(const Cancellable&) = delete;
+  virtual bool cancel() = 0;
 };
 
 // A submitted request, as its submitter sees it. Copied freely; may be dropped at any time. Not to be used once the

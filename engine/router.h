@@ -173,11 +173,11 @@ struct Router::Waiter : QueueEntry {
 class Router::AsyncWaiter : public Waiter {
 public:
   AsyncWaiter() = default;
+  virtual ~AsyncWaiter() = default;
   AsyncWaiter(const AsyncWaiter&) = delete;
   AsyncWaiter& operator=(const AsyncWaiter&) = delete;
 
 protected:
-  virtual ~AsyncWaiter() = default;
   friend class Router;
   // Once, on any thread, without a lock held: `granted` holds the lease, or `refused` says why there will be none.
   virtual void served() = 0;
