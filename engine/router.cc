@@ -228,17 +228,14 @@ void Router::write_off(RoutedLease& lease) {
   Traffic& traffic = *traffic_[lease.slot];
   lease.written_off = true;
   traffic.overdue.fetch_add(1, std::memory_order_relaxed);
+  const TimePoint now = MonotonicClock::now();
   // Whose deadline left less time than the slot takes when it is well, says nothing about the slot.
-  const Duration held = MonotonicClock::now() - lease.since;
-  if (held < 2 * traffic.service_times.at(lease.work).slow()) {
-    take_back(traffic, lease);
-    return slots_[lease.slot]->write_off(lease.lease);
-  }
-  if (traffic.overdue_in_a_row.fetch_add(1) + 1 >= kOverdueToSuspect) {
-    const Duration now = MonotonicClock::now().time_since_epoch();
-    traffic.lapses_at = (now + kSuspicionLapses).count();
+  const bool counts = now - lease.since >= 2 * traffic.service_times.at(lease.work).slow();
+  if (counts && traffic.overdue_in_a_row.fetch_add(1) + 1 >= kOverdueToSuspect) {
+    const Duration at = now.time_since_epoch();
+    traffic.lapses_at = (at + kSuspicionLapses).count();
     if ((suspects_.fetch_or(slot_bit(lease.slot)) & slot_bit(lease.slot)) == 0) {
-      traffic.probe_at = (now + kProbeInterval).count();
+      traffic.probe_at = (at + kProbeInterval).count();
     }
   }
   take_back(traffic, lease);
