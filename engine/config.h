@@ -63,10 +63,20 @@ struct SubmitConfig {                                     // [submit]
                                                           // for the slot (engine/attempt.h)
 };
 
+// What may become of a key after it was made (docs/decisions/0013-replication.md).
+enum class KeyPolicy : std::uint8_t {
+  kNone,        // it stays in the slots that it was made in
+  kTrustedWrap, // it may be wrapped by a key that the security officer trusts: EXTRACTABLE with WRAP_WITH_TRUSTED
+  kVendor,      // made in one slot and not extractable; the vendor's own means clone it into the others
+};
+
 struct KeysConfig {                       // [keys]
   PlacementConfig placement;              // where `generate` puts a key when the request does not say
-  bool development_software_keys = false; // development only: the same key made on the host may be imported into
-                                          // several slots
+  KeyPolicy policy = KeyPolicy::kNone;    // policy: "none", "trusted-wrap", "vendor"; when the request does not say
+  std::uint32_t transport_bits = 3072;    // transport_bits: 2048 to 4096; of the RSA keys of a replication's run
+  std::string trusted_key;                // trusted_key: name of the wrapping key that `replicate` uses
+  bool development_software_keys = false; // development only: what cannot be replicated is made on the host and
+                                          // imported into each slot
 };
 
 struct Config {

@@ -22,6 +22,7 @@ inline constexpr IntegerRange kKeyGenerationMs{1, 3'600'000};
 inline constexpr IntegerRange kInFlightMax{1, 1'000'000};
 inline constexpr IntegerRange kAttemptLimitMs{1, 3'600'000};
 inline constexpr IntegerRange kQuorum{1, 64};
+inline constexpr IntegerRange kTransportBits{2048, 4096};
 inline constexpr IntegerRange kDescriptor{0, 65'535};
 
 inline constexpr double kWeightMax = 1000.0; // and above 0

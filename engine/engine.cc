@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "engine/engine_core.h"
+#include "engine/key_audit.h"
 #include "mechanisms/cross_check.h"
 #include "mechanisms/ecies.h"
 #include "mechanisms/envelope.h"
@@ -153,6 +154,24 @@ Result<KeyInfo> Engine::generate(const GenerateRequest& request) {
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
   return core_->generate(request);
+}
+
+Result<KeyInfo> Engine::replicate(const ReplicateRequest& request) {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  return core_->management.replicate(request, core_->generation_deadline(request.options));
+}
+
+Result<KeyInfo> Engine::import_key(const ImportRequest& request) {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  return core_->management.import(request, core_->generation_deadline(request.options));
+}
+
+Result<AuditReport> Engine::audit_keys(const AuditRequest& request) {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  return hsmux::audit_keys(core_->group, core_->index, request.name, core_->generation_deadline(request.options));
 }
 
 Result<std::vector<KeyInfo>> Engine::list_keys(std::string_view name, const RequestOptions& options) {

@@ -10,14 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "engine/log.h"
 #include "engine/request.h"
 #include "metrics/events.h"
 
 namespace hsmux {
-
-enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning, kError };
-// Called on any thread with no lock held; must be thread-safe and must not call back into the engine. No secrets.
-using LogSink = std::function<void(LogLevel, const std::string&)>;
 
 struct EngineOptions {
   EventSink events;
@@ -54,7 +51,14 @@ public:
   // A bound for `out`: signature size, input size (decrypt), or input size and envelope (encrypt).
   static std::size_t output_bytes_max(Algorithm algorithm, Operation operation, std::size_t input_bytes);
 
+  // Into several slots by wrapping, whole or not at all (engine/replicate.h). What a run of a process that crashed left
+  // is cleared first.
   Result<KeyInfo> generate(const GenerateRequest& request);
+  Result<KeyInfo> replicate(const ReplicateRequest& request);
+  Result<KeyInfo> import_key(const ImportRequest& request);
+  // Proves by one use of each replica that it is the same key, and reads what a security officer asks for. Changes
+  // nothing.
+  Result<AuditReport> audit_keys(const AuditRequest& request = {});
   Result<std::vector<KeyInfo>> list_keys(std::string_view name = {}, const RequestOptions& options = {});
   Result<KeyInfo> find_key(KeyName name, const RequestOptions& options = {});
   // DER SubjectPublicKeyInfo (RFC 5280; EC points uncompressed). The same bytes each time and from each replica.

@@ -51,18 +51,15 @@ Status check_purpose(const Key& key, const AlgorithmSpec& spec, Operation operat
 }
 
 Status check_kind(const Key& key, const AlgorithmSpec& spec) {
+  if (key.kind && key_fits(spec, *key.kind, key.info.bits)) return {};
   if (key.kind != spec.key) {
     return fail(ErrorKind::kKeyUnusable,
                 fmt::format("key '{}' (id {}) is of kind {}, and {} needs a key of kind {}", key.info.label,
                             key.info.id, key.info.kind, spec.name, key_kind_name(spec.key)));
   }
-  if (!key_bits_allowed(spec, key.info.bits)) {
-    return fail(ErrorKind::kKeyUnusable,
-                fmt::format("key '{}' (id {}) has {} bits, and {} takes {} to {} in steps of {}", key.info.label,
-                            key.info.id, key.info.bits, spec.name, spec.key_bits_min, spec.key_bits_max,
-                            spec.key_bits_step));
-  }
-  return {};
+  return fail(ErrorKind::kKeyUnusable, fmt::format("key '{}' (id {}) has {} bits, and {} takes {} to {} in steps of {}",
+                                                   key.info.label, key.info.id, key.info.bits, spec.name,
+                                                   spec.key_bits_min, spec.key_bits_max, spec.key_bits_step));
 }
 
 } // namespace

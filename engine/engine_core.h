@@ -14,7 +14,8 @@ namespace hsmux {
 
 struct Engine::Core {
   Core(Config config_, EngineOptions options_)
-      : config(std::move(config_)), options(std::move(options_)), index(group), management(group, index, config.keys),
+      : config(std::move(config_)), options(std::move(options_)), index(group),
+        management(group, index, config.keys, [this](LogLevel level, const std::string& text) { log(level, text); }),
         runner(group, index, options.events),
         workers(threads_max(config), [this](TimePoint now) { return group.router.expire(now); }) {}
 

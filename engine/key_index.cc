@@ -203,12 +203,12 @@ Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& fo
 
   // Replicas are used only once they were compared: a slot that cannot be asked now is left out.
   const bool secret = key->object_class == ObjectClass::kSecretKey;
-  const bool comparable = key->kind && key_family(*key->kind) == KeyFamily::kAes;
-  if (secret && (std::has_single_bit(found.slots) || !comparable)) return key;
-  SecretComparison comparison;
+  const AlgorithmSpec* spec = key->kind ? spec_for(*key->kind, key->info.purposes) : nullptr;
+  if (secret && (std::has_single_bit(found.slots) || spec == nullptr)) return key;
+  ReplicaCheck check(spec != nullptr ? *spec : spec_of(Algorithm::kAes256Gcm), key->id); // of secret keys
   Status outcome;
   for_each_slot(found.slots, [&](std::size_t slot) {
-    Status compared = secret ? compare_secret(*key, slot, comparison, deadline) : add_public_half(*key, slot, deadline);
+    Status compared = secret ? compare_secret(*key, slot, check, deadline) : add_public_half(*key, slot, deadline);
     if (compared) return;
     if (compared.error().retryable()) key->slots &= ~slot_bit(slot);
     if (outcome || !compared.error().retryable()) outcome = std::move(compared);
@@ -240,33 +240,16 @@ Status KeyIndex::add_public_half(Key& key, std::size_t slot, Deadline deadline) 
   return {};
 }
 
-// The only way to compare keys that never leave their tokens: the first slot encrypts a random block, the others
-// decrypt it.
-Status KeyIndex::compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline) {
-  const AlgorithmSpec& spec = spec_of(key.kind == KeyKind::kAes128 ? Algorithm::kAes128Gcm : Algorithm::kAes256Gcm);
+Status KeyIndex::compare_secret(const Key& key, std::size_t slot, ReplicaCheck& check, Deadline deadline) {
   return group_.with_session_again(
       slot, deadline,
       [&](Lease& lease) -> Status {
-        HSMUX_TRY(const RecipeChoice* choice, group_.recipes[slot].get(spec, *group_.slots[slot], lease));
-        if (choice->recipe == nullptr) return {}; // the slot will not be asked to use the key either
-        const Quirks& quirks = group_.recipes[slot].quirks();
+        HSMUX_TRY(const RecipeChoice* choice, group_.recipes[slot].get(check.spec(), *group_.slots[slot], lease));
+        if (choice->recipe == nullptr) return {};                 // the slot will not be asked to use the key either
         group_.slots[slot]->forget_key(key.object_class, key.id); // a look-up trusts nothing remembered
         HSMUX_TRY(const KeyHandle found, group_.slots[slot]->key_handle(lease, key.object_class, key.id, false));
-        const ObjectHandle handle = found.handle;
-        if (comparison.envelope.empty()) {
-          comparison.block.resize(32);
-          HSMUX_CHECK(random_bytes(comparison.block));
-          const CipherInput input{.data = comparison.block, .aad = {}, .key_id = key.id};
-          Bytes envelope(ciphertext_bytes(spec, input));
-          HSMUX_CHECK(run_encrypt(*choice->recipe, quirks, *lease, handle, input, envelope));
-          comparison.envelope = std::move(envelope);
-          return {};
-        }
-        const CipherInput input{.data = comparison.envelope, .aad = {}, .key_id = key.id};
-        Bytes opened(plaintext_bytes_max(spec, input));
-        const Result<std::size_t> size = run_decrypt(*choice->recipe, quirks, *lease, handle, input, opened);
-        if (size && std::ranges::equal(std::span(opened).first(*size), comparison.block)) return {};
-        if (!size && size.error().kind != ErrorKind::kDecryptFailed) return fail(size.error());
+        Status same = check.check(*choice, group_.recipes[slot].quirks(), *lease, found.handle);
+        if (same || same.error().kind != ErrorKind::kKeyUnusable) return same;
         return fail(
             unusable(key, fmt::format("its replicas differ: slot {} does not decrypt what another slot encrypts; "
                                       "one id must be one key everywhere",

@@ -13,6 +13,7 @@
 
 #include "engine/request.h"
 #include "engine/slot_group.h"
+#include "mechanisms/replica_check.h"
 
 namespace hsmux {
 
@@ -88,10 +89,7 @@ private:
   Result<std::shared_ptr<const Key>> look_up(KeyName name, const Key* before, Deadline deadline);
   Result<std::shared_ptr<Key>> describe(KeyName name, const FoundKey& found, Deadline deadline);
   Status add_public_half(Key& key, std::size_t slot, Deadline deadline);
-  struct SecretComparison {
-    Bytes block, envelope;
-  };
-  Status compare_secret(const Key& key, std::size_t slot, SecretComparison& comparison, Deadline deadline);
+  Status compare_secret(const Key& key, std::size_t slot, ReplicaCheck& check, Deadline deadline);
   std::shared_ptr<GcmUsage> usage_of(const Bytes& id);
 
   static constexpr Generation kStale{~std::uint64_t{0}, 0}; // no generation

@@ -1,24 +1,31 @@
-// Making, listing and deleting keys over the slots. Never repeated blindly: a lost answer may have made a key.
-// Thread-safe.
+// Making, importing, replicating, listing and deleting keys over the slots. Never repeated blindly: a lost answer may
+// have made a key. What is to be in several slots gets there by replicate.h, one run at a time. Thread-safe.
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/key_index.h"
-#include "mechanisms/key_template.h"
+#include "engine/key_source.h"
+#include "engine/log.h"
+#include "engine/replicate.h"
 
 namespace hsmux {
 
 class KeyManagement {
 public:
-  KeyManagement(SlotGroup& group, KeyIndex& index, const KeysConfig& config)
-      : group_(group), index_(index), config_(config) {}
+  KeyManagement(SlotGroup& group, KeyIndex& index, const KeysConfig& config, LogSink log)
+      : group_(group), index_(index), config_(config), log_(std::move(log)) {}
 
-  // Errors: kInvalidArgument (label, bits), kUnsupported (several slots without a way to give them the same key; a slot
-  // that does not make such keys), kUnavailable (a chosen slot is down). Whatever was made before a failure is removed.
+  // Errors: kInvalidArgument (label, bits), kUnsupported (a slot that does not make or wrap such keys), kUnavailable (a
+  // chosen slot is down). Whatever was made before a failure is removed.
   Result<KeyInfo> generate(const GenerateRequest& request, Deadline deadline);
+  Result<KeyInfo> import(const ImportRequest& request, Deadline deadline);
+  // Errors: kConflict (it is in all these slots), kKeyUnusable (it does not permit to leave its token; says what does),
+  // and those of generate().
+  Result<KeyInfo> replicate(const ReplicateRequest& request, Deadline deadline);
   // All keys, or those that the query fits. `slot` may be empty.
   Result<std::vector<KeyInfo>> list(std::string_view name, std::string_view slot, Deadline deadline);
   // Every replica and its public half. Refused, changing nothing, while a configured slot is down: a replica may be
@@ -30,15 +37,26 @@ private:
     std::vector<std::size_t> slots; // in order of preference
     std::size_t needed;             // how many of them must succeed
   };
-  Result<Chosen> choose(const GenerateRequest& request) const;
-  Result<SlotSet> make_everywhere(const Chosen& chosen, const KeyRequest& key, bool software, Deadline deadline);
-  // Removes what was made, and says where that was not possible.
-  std::string undo(SlotSet made, ByteView id);
-  Status destroy_in(std::size_t slot, ByteView id, Deadline deadline);
+  Result<Chosen> choose(const std::optional<PlacementConfig>& placement) const;
+  Status check_up(std::span<const std::size_t> slots) const;
+  // One run at a time: two could wait for each other's sessions.
+  Result<std::unique_lock<std::timed_mutex>> begin(Deadline deadline);
+  Result<SlotSet> make_in_one(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
+  Result<SlotSet> make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
+  Result<SlotSet> place_from_host(const Chosen& chosen, const KeyRequest& key, SoftwareKey material, Deadline deadline);
+  struct Leaving {
+    std::unique_ptr<KeySource> source;
+    bool by_trusted_key = false; // and so are its copies
+  };
+  Result<Leaving> source_of(std::unique_ptr<HeldLease> lease, const Key& key, KeyName trusted_key);
+  Result<KeyInfo> read_back(SlotSet made, ByteView id, Deadline deadline);
+  [[nodiscard]] const Quirks& quirks_of_slot(std::size_t slot) const;
 
   SlotGroup& group_;
   KeyIndex& index_;
   const KeysConfig& config_;
+  const LogSink log_;
+  std::timed_mutex run_mutex_;
 };
 
 } // namespace hsmux

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "mechanisms/key_attributes.h"
 #include "mechanisms/key_object.h"
 #include "mechanisms/spec.h"
 #include "slots/deadline.h"
@@ -69,10 +70,31 @@ struct DecryptRequest {
 struct GenerateRequest {
   std::string_view label; // 1 to 300 bytes of UTF-8; need not be unique
   Algorithm algorithm{};
-  std::uint32_t bits = 0;                   // 0: the algorithm's default
-  std::optional<PlacementConfig> placement; // absent: the configuration's
-  // Development only: make the key on the host and import it, so that several slots get the same key.
+  std::uint32_t bits = 0;                         // 0: the algorithm's default
+  std::optional<PlacementConfig> placement;       // absent: the configuration's
+  std::optional<KeyPolicy> policy = std::nullopt; // absent: the configuration's
+  // Development only: make the key on the host and import it, where several slots cannot get the same key otherwise.
   bool software_key = false;
+  RequestOptions options;
+};
+
+struct ReplicateRequest { // a key into more slots
+  KeyName key;
+  std::optional<PlacementConfig> placement; // the slots that it is to be in, those that have it included
+  KeyName trusted_key;                      // the wrapping key of the policy trusted-wrap; empty: the configuration's
+  RequestOptions options;
+};
+
+struct ImportRequest {    // a private key of this host into slots: for development and migration
+  std::string_view label; // as of GenerateRequest
+  Algorithm algorithm{};
+  ByteView pkcs8; // DER, not encrypted (RFC 5208); the caller wipes it
+  std::optional<PlacementConfig> placement;
+  RequestOptions options;
+};
+
+struct AuditRequest {
+  std::string_view name; // empty: all keys
   RequestOptions options;
 };
 
@@ -147,6 +169,33 @@ struct KeyInfo {
   bool sensitive = false, extractable = false;
   std::vector<std::string> slots; // names of the slots that hold a replica
   bool software_key = false;      // made on the host by this call
+};
+
+// What an audit says of one key in one slot.
+struct ReplicaAudit {
+  std::string slot;
+  KeyPurposes purposes;
+  KeyAttributes attributes;
+  bool same = false;   // proved by use that it is the key of the other slots
+  std::string problem; // why not
+};
+
+struct KeyAudit {
+  KeyInfo key;
+  std::string public_key_sha256; // hex, of the SubjectPublicKeyInfo; empty for secret keys and where none is held
+  std::vector<ReplicaAudit> replicas;
+  std::vector<std::string> findings; // what is wrong, or not as keys of hsmux are
+};
+
+// What a crashed run left in a slot.
+struct UnfinishedKey {
+  std::string slot, id, state;
+};
+
+struct AuditReport {
+  std::vector<KeyAudit> keys;
+  std::vector<UnfinishedKey> unfinished;
+  std::vector<std::string> slots_not_asked; // down: they may hold more
 };
 
 // What submitted work is doing, for people.

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "mechanisms/spki.h"
+#include "mechanisms/unfinished_key.h"
 #include "slots/key_copies.h"
 #include "slots/pkcs11.h"
 
@@ -81,6 +82,29 @@ std::string printable(const Bytes& label) {
 
 } // namespace
 
+Result<std::optional<KeyObject>> read_key_object(Session& session, ObjectHandle handle, ObjectClass object_class) {
+  Result<Values> values = session.attributes(handle, kRead);
+  if (!values) {
+    if (values.error().rv == CKR_OBJECT_HANDLE_INVALID) return std::optional<KeyObject>();
+    return fail(std::move(values).error());
+  }
+  KeyObject key;
+  key.handle = handle;
+  key.object_class = object_class;
+  key.id = (*values)[kId].value_or(Bytes{});
+  key.label = printable((*values)[kLabel].value_or(Bytes{}));
+  key.purposes = {.sign = flag(*values, kSign),
+                  .decrypt = flag(*values, kDecrypt),
+                  .encrypt = flag(*values, kEncrypt),
+                  .wrap = flag(*values, kWrap),
+                  .unwrap = flag(*values, kUnwrap),
+                  .derive = flag(*values, kDerive)};
+  key.sensitive = flag(*values, kSensitive);
+  key.extractable = flag(*values, kExtractable);
+  read_kind(*values, key);
+  return key;
+}
+
 Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass object_class, const KeyQuery& query) {
   Template wanted;
   wanted.flag(CKA_TOKEN, true).number(CKA_CLASS, kClasses[static_cast<std::size_t>(object_class)]);
@@ -90,29 +114,36 @@ Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass ob
 
   std::vector<KeyObject> keys;
   for (const ObjectHandle handle : handles) {
-    Result<Values> values = session.attributes(handle, kRead);
-    if (!values) {
-      if (values.error().rv == CKR_OBJECT_HANDLE_INVALID) continue;
-      return fail(std::move(values).error());
-    }
-    KeyObject key;
-    key.handle = handle;
-    key.object_class = object_class;
-    key.id = (*values)[kId].value_or(Bytes{});
-    if (is_copy_id(key.id)) continue; // seen while it was being made
-    key.label = printable((*values)[kLabel].value_or(Bytes{}));
-    key.purposes = {.sign = flag(*values, kSign),
-                    .decrypt = flag(*values, kDecrypt),
-                    .encrypt = flag(*values, kEncrypt),
-                    .wrap = flag(*values, kWrap),
-                    .unwrap = flag(*values, kUnwrap),
-                    .derive = flag(*values, kDerive)};
-    key.sensitive = flag(*values, kSensitive);
-    key.extractable = flag(*values, kExtractable);
-    read_kind(*values, key);
-    keys.push_back(std::move(key));
+    HSMUX_TRY(std::optional<KeyObject> key, read_key_object(session, handle, object_class));
+    if (!key) continue;
+    if (is_copy_id(key->id) || is_unfinished_id(key->id)) continue; // seen while it was being made
+    keys.push_back(std::move(*key));
   }
   return keys;
+}
+
+Result<std::vector<KeyObject>> find_objects_labelled(Session& session, std::string_view label) {
+  constexpr std::array<unsigned long, 1> kClass{CKA_CLASS};
+  Template wanted;
+  wanted.flag(CKA_TOKEN, true).text(CKA_LABEL, label);
+  HSMUX_TRY(const std::vector<ObjectHandle> handles, session.find(wanted));
+  std::vector<KeyObject> objects;
+  for (const ObjectHandle handle : handles) {
+    HSMUX_TRY(const Values value, session.attributes(handle, kClass));
+    const auto type = value[0] ? as_number(*value[0]) : std::nullopt;
+    const auto* const known = std::ranges::find(kClasses, type);
+    if (!type || known == kClasses.end()) continue;
+    HSMUX_TRY(std::optional<KeyObject> object,
+              read_key_object(session, handle, static_cast<ObjectClass>(known - kClasses.begin())));
+    if (object) objects.push_back(std::move(*object));
+  }
+  return objects;
+}
+
+Status rename_object(Session& session, ObjectHandle object, ByteView id, std::string_view label) {
+  Template changes;
+  changes.bytes(CKA_ID, id).text(CKA_LABEL, label);
+  return session.set_attributes(object, changes);
 }
 
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key) {

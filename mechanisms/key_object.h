@@ -34,8 +34,16 @@ struct KeyQuery {
   std::optional<Bytes> id;
 };
 
-// Objects of one class. Objects that vanish meanwhile are left out.
+// Objects of one class. Objects that vanish meanwhile are left out, and those that are not whole yet
+// (unfinished_key.h).
 Result<std::vector<KeyObject>> find_key_objects(Session& session, ObjectClass object_class, const KeyQuery& query);
+
+// One object. nullopt: it has vanished.
+Result<std::optional<KeyObject>> read_key_object(Session& session, ObjectHandle handle, ObjectClass object_class);
+// Objects of the token with this label, of any class of keys, unfinished ones too.
+Result<std::vector<KeyObject>> find_objects_labelled(Session& session, std::string_view label);
+// CKA_ID and CKA_LABEL of an object become others.
+Status rename_object(Session& session, ObjectHandle object, ByteView id, std::string_view label);
 
 // DER SubjectPublicKeyInfo of a public key object. Errors: kUnsupported for kinds and encodings that we do not know.
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key);

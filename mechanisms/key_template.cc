@@ -17,10 +17,15 @@ Template base(const KeyRequest& request) {
   return list;
 }
 
+void add_secrecy(Template& list, const KeyRequest& request) {
+  list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, request.extractable);
+  if (request.wrap_with_trusted) list.flag(CKA_WRAP_WITH_TRUSTED, true);
+}
+
 // Never DECRYPT together with UNWRAP or WRAP: such a key would decrypt what it wraps.
 Template private_template(const KeyRequest& request) {
   Template list = base(request);
-  list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
+  add_secrecy(list, request);
   const bool agrees = request.spec->agrees;
   list.flag(CKA_SIGN, request.spec->signs).flag(CKA_DECRYPT, request.spec->decrypts && !agrees).flag(CKA_UNWRAP, false);
   list.flag(CKA_DERIVE, agrees);
@@ -37,7 +42,7 @@ Template public_template(const KeyRequest& request) {
 
 Template secret_template(const KeyRequest& request) {
   Template list = base(request);
-  list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
+  add_secrecy(list, request);
   list.flag(CKA_ENCRYPT, true).flag(CKA_DECRYPT, true).flag(CKA_WRAP, false).flag(CKA_UNWRAP, false);
   list.flag(CKA_SIGN, false).flag(CKA_VERIFY, false).flag(CKA_DERIVE, false); // SoftHSM's default is true
   return list;
@@ -83,32 +88,51 @@ Result<MadeKey> generate_ed25519_pair(Session& session, const KeyRequest& reques
   return otherwise ? otherwise : made; // the first error is the one about the token's own form
 }
 
+ByteView edwards_params(const KeyRequest& request) {
+  return request.quirks->edwards_params == EdwardsParams::kOid ? ed25519_params_oid() : ed25519_params_name();
+}
+
+struct PublicObject {
+  const KeyRequest& request;
+  Template list;
+
+  void operator()(const EcPublicParts& key) {
+    list.number(CKA_KEY_TYPE, CKK_EC).bytes(CKA_EC_PARAMS, ec_params(key.curve));
+    list.bytes(CKA_EC_POINT, octet_string(key.point));
+  }
+  void operator()(const EdPublicParts& key) {
+    const bool raw = request.quirks->edwards_point == EdwardsPoint::kRaw;
+    list.number(CKA_KEY_TYPE, CKK_EC_EDWARDS).bytes(CKA_EC_PARAMS, edwards_params(request));
+    list.bytes(CKA_EC_POINT, raw ? key.point : octet_string(key.point));
+  }
+  void operator()(const RsaPublicParts& key) {
+    list.number(CKA_KEY_TYPE, CKK_RSA).bytes(CKA_MODULUS, key.modulus).bytes(CKA_PUBLIC_EXPONENT, key.exponent);
+  }
+};
+
+Template public_object(const KeyRequest& request, const PublicParts& parts) {
+  PublicObject half{request, public_template(request)};
+  half.list.number(CKA_CLASS, CKO_PUBLIC_KEY);
+  std::visit(half, parts);
+  return std::move(half.list);
+}
+
 struct Importer {
   Session& session;
   const KeyRequest& request;
 
-  [[nodiscard]] ByteView edwards_params() const {
-    return request.quirks->edwards_params == EdwardsParams::kOid ? ed25519_params_oid() : ed25519_params_name();
-  }
   Result<MadeKey> operator()(const EcPrivateParts& key) const {
     Template private_list = private_template(request);
     private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC);
     private_list.bytes(CKA_EC_PARAMS, ec_params(key.curve)).bytes(CKA_VALUE, key.value.view());
-    Template public_list = public_template(request);
-    public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC);
-    public_list.bytes(CKA_EC_PARAMS, ec_params(key.curve)).bytes(CKA_EC_POINT, octet_string(key.point));
-    return create_pair(session, private_list, public_list);
+    return create_pair(session, private_list, public_object(request, EcPublicParts{key.curve, key.point}));
   }
 
   Result<MadeKey> operator()(const EdPrivateParts& key) const {
     Template private_list = private_template(request);
     private_list.number(CKA_CLASS, CKO_PRIVATE_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
-    private_list.bytes(CKA_EC_PARAMS, edwards_params()).bytes(CKA_VALUE, key.value.view());
-    Template public_list = public_template(request);
-    public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_EC_EDWARDS);
-    const bool raw = request.quirks->edwards_point == EdwardsPoint::kRaw;
-    public_list.bytes(CKA_EC_PARAMS, edwards_params()).bytes(CKA_EC_POINT, raw ? key.point : octet_string(key.point));
-    return create_pair(session, private_list, public_list);
+    private_list.bytes(CKA_EC_PARAMS, edwards_params(request)).bytes(CKA_VALUE, key.value.view());
+    return create_pair(session, private_list, public_object(request, EdPublicParts{key.point}));
   }
 
   Result<MadeKey> operator()(const RsaPrivateParts& key) const {
@@ -119,10 +143,7 @@ struct Importer {
     private_list.bytes(CKA_PRIME_1, key.prime1.view()).bytes(CKA_PRIME_2, key.prime2.view());
     private_list.bytes(CKA_EXPONENT_1, key.exponent1.view()).bytes(CKA_EXPONENT_2, key.exponent2.view());
     private_list.bytes(CKA_COEFFICIENT, key.coefficient.view());
-    Template public_list = public_template(request);
-    public_list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_RSA);
-    public_list.bytes(CKA_MODULUS, key.modulus).bytes(CKA_PUBLIC_EXPONENT, key.public_exponent);
-    return create_pair(session, private_list, public_list);
+    return create_pair(session, private_list, public_object(request, RsaPublicParts{key.modulus, key.public_exponent}));
   }
 
   Result<MadeKey> operator()(const AesParts& key) const {
@@ -160,6 +181,25 @@ Result<MadeKey> generate_in_token(Session& session, const KeyRequest& request) {
 
 Result<MadeKey> import_into_token(Session& session, const KeyRequest& request, const SoftwareKey& key) {
   return std::visit(Importer{session, request}, key);
+}
+
+Result<ObjectHandle> unwrap_into_token(Session& session, const KeyRequest& request, const Mechanism& mechanism,
+                                       ObjectHandle unwrapping_key, ByteView wrapped) {
+  const KeyFamily family = key_family(request.spec->key);
+  Template list = family == KeyFamily::kAes ? secret_template(request) : private_template(request);
+  list.number(CKA_CLASS, family == KeyFamily::kAes ? CKO_SECRET_KEY : CKO_PRIVATE_KEY);
+  switch (family) {
+  case KeyFamily::kEc: list.number(CKA_KEY_TYPE, CKK_EC); break;
+  case KeyFamily::kEdwards: list.number(CKA_KEY_TYPE, CKK_EC_EDWARDS); break;
+  case KeyFamily::kRsa: list.number(CKA_KEY_TYPE, CKK_RSA); break;
+  case KeyFamily::kAes: list.number(CKA_KEY_TYPE, CKK_AES); break;
+  }
+  return session.unwrap(mechanism, unwrapping_key, wrapped, list);
+}
+
+Result<ObjectHandle> create_public_half(Session& session, const KeyRequest& request, ByteView spki) {
+  HSMUX_TRY(const PublicParts parts, public_parts(spki));
+  return session.create(public_object(request, parts));
 }
 
 Result<SoftwareKey> make_software_key(const AlgorithmSpec& spec, std::uint32_t bits) {

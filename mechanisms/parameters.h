@@ -28,12 +28,17 @@ struct GcmMechanism {
   GcmMechanism(const GcmMechanism&) = delete;
 };
 
-// SHA-256 for hash and MGF1, an empty label.
+// One hash for OAEP and MGF1, an empty label.
 struct OaepMechanism {
   CK_RSA_PKCS_OAEP_PARAMS params{CKM_SHA256, CKG_MGF1_SHA256, CKZ_DATA_SPECIFIED, nullptr, 0};
   Mechanism mechanism{CKM_RSA_PKCS_OAEP, &params, sizeof params};
 
-  OaepMechanism() = default;
+  OaepMechanism() = default; // SHA-256
+  explicit OaepMechanism(bool sha1) {
+    if (!sha1) return;
+    params.hashAlg = CKM_SHA_1;
+    params.mgf = CKG_MGF1_SHA1;
+  }
   OaepMechanism(const OaepMechanism&) = delete;
 };
 

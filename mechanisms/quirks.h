@@ -30,6 +30,7 @@ struct Quirks {
   EdwardsPoint edwards_point;
   EdwardsParams edwards_params;
   unsigned long key_wrap;    // CKM_ of AES key wrap with padding as RFC 5649 has it; 0: the token has none
+  std::string_view cloning;  // the vendor's own way to have a key in several HSMs; empty: none is known
   std::string_view evidence; // URLs, separated by blanks
 };
 

@@ -4,9 +4,11 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "mechanisms/openssl_handles.h"
@@ -185,6 +187,29 @@ Result<SoftwareKey> software_key_from_pkcs8(ByteView der) {
   HSMUX_TRY(const Curve curve, curve_of(key));
   HSMUX_CHECK(check_whole(key));
   return ec_parts(curve, key);
+}
+
+Result<SecureBytes> pkcs8_der(ByteView pem_or_der) {
+  prepare_secure_heap();
+  const std::string_view text(reinterpret_cast<const char*>(pem_or_der.data()), pem_or_der.size());
+  if (text.find("-----BEGIN ") == std::string_view::npos) {
+    SecureBytes der(pem_or_der.size());
+    std::ranges::copy(pem_or_der, der.span().begin());
+    return der;
+  }
+  const openssl::Handle<BIO, BIO_free> memory(BIO_new_mem_buf(pem_or_der.data(), static_cast<int>(pem_or_der.size())));
+  unsigned char* read = nullptr;
+  long size = 0;
+  if (!memory ||
+      PEM_bytes_read_bio_secmem(&read, &size, nullptr, PEM_STRING_PKCS8INF, memory.get(), nullptr, nullptr) != 1) {
+    return fail(
+        refused("not a PKCS#8 private key (PRIVATE KEY); openssl pkcs8 -topk8 -nocrypt makes one of an encrypted "
+                "key or of an older form"));
+  }
+  SecureBytes der(static_cast<std::size_t>(size));
+  std::copy_n(read, size, der.span().begin());
+  OPENSSL_secure_clear_free(read, static_cast<std::size_t>(size));
+  return der;
 }
 
 } // namespace hsmux

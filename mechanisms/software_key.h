@@ -35,5 +35,8 @@ Result<Bytes> software_key_spki(const SoftwareKey& key);
 // PKCS#8 (RFC 5208), not encrypted: EC on one of our curves, Ed25519, or RSA of 1024 to 4096 bits with two primes. The
 // key is checked to be whole (its parts belong together). kInvalidArgument otherwise.
 Result<SoftwareKey> software_key_from_pkcs8(ByteView der);
+// The DER of a PKCS#8 key that is PEM ("PRIVATE KEY", RFC 7468, 10) or DER already. kInvalidArgument otherwise; says
+// what to do with encrypted keys and with those of other forms.
+Result<SecureBytes> pkcs8_der(ByteView pem_or_der);
 
 } // namespace hsmux

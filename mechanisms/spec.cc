@@ -104,6 +104,7 @@ constexpr std::array kKinds{
     KeyKindRow{KeyKind::kRsa, "rsa", KeyFamily::kRsa, std::nullopt, 0},
     KeyKindRow{KeyKind::kAes128, "aes-128", KeyFamily::kAes, std::nullopt, 128},
     KeyKindRow{KeyKind::kAes256, "aes-256", KeyFamily::kAes, std::nullopt, 256},
+    KeyKindRow{KeyKind::kAes, "aes", KeyFamily::kAes, std::nullopt, 0},
 };
 // clang-format on
 static_assert(kTable.size() == kAlgorithmCount && kKinds.size() == kKeyKindCount);
@@ -162,6 +163,11 @@ std::optional<KeyKind> aes_kind(std::uint32_t bits) {
       kKinds, [bits](const KeyKindRow& each) { return each.family == KeyFamily::kAes && each.bits == bits; });
   if (found == kKinds.end()) return std::nullopt;
   return found->kind;
+}
+
+bool key_fits(const AlgorithmSpec& spec, KeyKind kind, std::uint32_t bits) {
+  if (kind == KeyKind::kAes) return key_family(spec.key) == KeyFamily::kAes;
+  return kind == spec.key && key_bits_allowed(spec, bits);
 }
 
 } // namespace hsmux

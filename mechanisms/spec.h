@@ -26,8 +26,17 @@ enum class Algorithm : std::uint8_t {
 };
 inline constexpr std::size_t kAlgorithmCount = 10;
 
-enum class KeyKind : std::uint8_t { kEcP256, kEcP384, kEcSecp256k1, kEd25519, kRsa, kAes128, kAes256 };
-inline constexpr std::size_t kKeyKindCount = 7;
+enum class KeyKind : std::uint8_t {
+  kEcP256,
+  kEcP384,
+  kEcSecp256k1,
+  kEd25519,
+  kRsa,
+  kAes128,
+  kAes256,
+  kAes, // of a length that the token does not tell: SoftHSM 2.6.1 forgets it of keys that were unwrapped
+};
+inline constexpr std::size_t kKeyKindCount = 8;
 // What kinds have in common: how a key is made, read and used.
 enum class KeyFamily : std::uint8_t { kEc, kEdwards, kRsa, kAes };
 
@@ -80,6 +89,8 @@ bool supports(const AlgorithmSpec& spec, Operation operation);
 bool share_keys(const AlgorithmSpec& a, const AlgorithmSpec& b);
 // With the public half, without asking a slot.
 bool encrypts_on_host(const AlgorithmSpec& spec);
+// May a key of this kind and size (0: not told) serve the algorithm?
+bool key_fits(const AlgorithmSpec& spec, KeyKind kind, std::uint32_t bits);
 bool key_bits_allowed(const AlgorithmSpec& spec, std::uint32_t bits);
 
 std::string_view key_kind_name(KeyKind kind); // "ec-p256", "ed25519", "rsa", "aes-256"
@@ -88,6 +99,6 @@ Curve curve_of(KeyKind kind); // of KeyFamily::kEc
 KeyKind kind_of(Curve curve);
 // Of EC, Edwards and AES keys: field or secret, as PKCS#11 counts (Ed25519 has 255). 0 for RSA.
 std::uint32_t key_kind_bits(KeyKind kind);
-std::optional<KeyKind> aes_kind(std::uint32_t bits);
+std::optional<KeyKind> aes_kind(std::uint32_t bits); // 0: not told
 
 } // namespace hsmux

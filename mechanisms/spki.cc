@@ -79,6 +79,16 @@ Result<Key> parse_spki(ByteView spki) {
   return fail(ErrorKind::kInvalidArgument, "not a DER SubjectPublicKeyInfo");
 }
 
+// Big-endian; `size` 0: as long as it needs.
+Result<Bytes> public_number(const Key& key, const char* name, std::size_t size = 0) {
+  BIGNUM* value = nullptr;
+  const bool read = EVP_PKEY_get_bn_param(key.get(), name, &value) == 1;
+  const PublicNumber owner(value);
+  Bytes bytes(read && size == 0 ? static_cast<std::size_t>(BN_num_bytes(value)) : size);
+  if (read && BN_bn2binpad(value, bytes.data(), static_cast<int>(bytes.size())) >= 0) return bytes;
+  return fail(spki_refused("OpenSSL does not tell the parts of this public key"));
+}
+
 } // namespace
 
 std::size_t field_bytes(Curve curve) { return row(curve).field_bytes; }
@@ -161,6 +171,34 @@ Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent) {
   const Key key = from_params("RSA", builder.get());
   if (!key) return fail(spki_refused("OpenSSL does not take this RSA key"));
   return to_der(key);
+}
+
+Result<PublicParts> public_parts(ByteView spki) {
+  HSMUX_TRY(const Key key, parse_spki(spki));
+  HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
+  if (facts.kind == PublicKeyFacts::Kind::kEd25519) {
+    EdPublicParts parts{Bytes(kEd25519PointBytes)};
+    std::size_t size = parts.point.size();
+    if (EVP_PKEY_get_raw_public_key(key.get(), parts.point.data(), &size) == 1 && size == parts.point.size()) {
+      return parts;
+    }
+  }
+  if (facts.kind == PublicKeyFacts::Kind::kRsa) {
+    HSMUX_TRY(Bytes modulus, public_number(key, OSSL_PKEY_PARAM_RSA_N));
+    HSMUX_TRY(Bytes exponent, public_number(key, OSSL_PKEY_PARAM_RSA_E));
+    return RsaPublicParts{std::move(modulus), std::move(exponent)};
+  }
+  if (facts.curve) {
+    const std::size_t field = field_bytes(*facts.curve);
+    EcPublicParts parts{*facts.curve, Bytes(1 + 2 * field)};
+    parts.point[0] = kUncompressed;
+    HSMUX_TRY(const Bytes x, public_number(key, OSSL_PKEY_PARAM_EC_PUB_X, field));
+    HSMUX_TRY(const Bytes y, public_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, field));
+    std::ranges::copy(x, parts.point.begin() + 1);
+    std::ranges::copy(y, parts.point.begin() + 1 + static_cast<std::ptrdiff_t>(field));
+    return parts;
+  }
+  return fail(spki_refused("only EC keys (P-256, P-384, secp256k1), Ed25519 and RSA keys are taken"));
 }
 
 Result<PublicKeyFacts> describe_spki(ByteView spki) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 
 #include "slots/result.h"
 
@@ -35,6 +36,21 @@ Result<Bytes> ed25519_spki(ByteView point);
 // Odd moduli of 1024 to 16384 bits, odd exponents from 3 to below the modulus, leading zeros allowed; else
 // kUnsupported.
 Result<Bytes> rsa_spki(ByteView modulus, ByteView exponent);
+
+struct EcPublicParts {
+  Curve curve{};
+  Bytes point; // uncompressed
+};
+struct EdPublicParts { // Ed25519
+  Bytes point;         // 32 bytes
+};
+struct RsaPublicParts {
+  Bytes modulus, exponent; // big-endian, no leading zeros
+};
+using PublicParts = std::variant<EcPublicParts, EdPublicParts, RsaPublicParts>;
+// What a token needs to be given a public key. kInvalidArgument when it is not a SubjectPublicKeyInfo, kUnsupported for
+// other kinds and curves.
+Result<PublicParts> public_parts(ByteView spki);
 
 struct PublicKeyFacts {
   enum class Kind : std::uint8_t { kEc, kEd25519, kRsa, kOther } kind = Kind::kOther;

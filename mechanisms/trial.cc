@@ -18,14 +18,15 @@ TemporaryKey::~TemporaryKey() {
 }
 
 Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key, ByteView spki,
-                ByteView message) {
+                ByteView message, std::uint32_t bits) {
   Bytes hashed;
   if (spec.hash) {
     hashed.resize(hash_bytes(*spec.hash));
     HSMUX_CHECK(digest(*spec.hash, message, hashed));
   }
   Bytes signature(signature_bytes_max(spec));
-  const SignInput input{.message = message, .digest = hashed, .modulus_bytes = spec.key_bits_default / 8};
+  if (bits == 0) bits = spec.key_bits_default;
+  const SignInput input{.message = message, .digest = hashed, .modulus_bytes = (bits + 7) / 8};
   HSMUX_TRY(const std::size_t size, run_sign(spec, recipe, session, key, input, signature));
   return verify_signature(spec, spki, message, hashed, ByteView(signature).first(size));
 }

@@ -23,10 +23,10 @@ private:
   MadeKey made_;
 };
 
-// Signs `message` with a key of the default size and verifies that with the public half `spki`. Errors: the
-// operation's, kSignatureInvalid.
+// Signs `message` with a key of `bits` (RSA; 0: the default size) and verifies that with the public half `spki`.
+// Errors: the operation's, kSignatureInvalid.
 Status try_sign(const AlgorithmSpec& spec, const RecipeSpec& recipe, Session& session, ObjectHandle key, ByteView spki,
-                ByteView message);
+                ByteView message, std::uint32_t bits = 0);
 // Decrypts what OpenSSL encrypted for `spki`. Errors: the operation's, kDevice when the result is wrong.
 Status try_decrypt_from_host(const AlgorithmSpec& spec, const RecipeSpec& recipe, const Quirks& quirks,
                              Session& session, ObjectHandle key, ByteView spki, ByteView message);

@@ -95,6 +95,20 @@ Session::~Session() {
 
 void Session::abandon() { handle_ = CK_INVALID_HANDLE; }
 
+// What the module says it wrote cannot be more than there was room for.
+Result<std::size_t> Session::checked_size(Call name, std::size_t written, std::size_t room) {
+  if (written <= room) [[likely]]
+    return written;
+  suspect_ = true;
+  Error error = make_error(ErrorKind::kDevice,
+                           fmt::format("module {} claims that {} wrote {} bytes into a buffer of {}", module_->name(),
+                                       call_name(name), written, room),
+                           Retry::kElsewhere);
+  error.call = name;
+  error.slot = *slot_name_;
+  return fail(std::move(error));
+}
+
 template <class Init, class Operation>
 Result<std::size_t> Session::operate(Call init_name, Init* init, Call name, Operation* operation,
                                      const Mechanism& mechanism, ObjectHandle key, ByteView data,
@@ -104,17 +118,7 @@ Result<std::size_t> Session::operate(Call init_name, Init* init, Call name, Oper
   HSMUX_CHECK(call(init_name, init, handle_, &ck_mechanism, key));
   CK_ULONG written = out.size();
   HSMUX_CHECK(call(name, operation, handle_, input(data), CK_ULONG{data.size()}, out.data(), &written));
-  if (written > out.size()) {
-    suspect_ = true;
-    Error error = make_error(ErrorKind::kDevice,
-                             fmt::format("module {} claims that {} wrote {} bytes into a buffer of {}", module_->name(),
-                                         call_name(name), written, out.size()),
-                             Retry::kElsewhere);
-    error.call = name;
-    error.slot = *slot_name_;
-    return fail(std::move(error));
-  }
-  return written;
+  return checked_size(name, written, out.size());
 }
 
 Result<std::size_t> Session::sign(const Mechanism& mechanism, ObjectHandle key, ByteView data,
@@ -250,6 +254,32 @@ Result<ObjectHandle> Session::copy(ObjectHandle object, const Template& changes)
   HSMUX_CHECK(call(Call::kCopyObject, module_->functions().C_CopyObject, handle_, CK_OBJECT_HANDLE{object}, list.data(),
                    CK_ULONG{list.size()}, &handle));
   return handle;
+}
+
+Result<std::size_t> Session::wrap(const Mechanism& mechanism, ObjectHandle wrapping_key, ObjectHandle key,
+                                  std::span<std::uint8_t> out) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  CK_ULONG written = out.size();
+  HSMUX_CHECK(call(Call::kWrapKey, module_->functions().C_WrapKey, handle_, &ck_mechanism,
+                   CK_OBJECT_HANDLE{wrapping_key}, CK_OBJECT_HANDLE{key}, out.data(), &written));
+  return checked_size(Call::kWrapKey, written, out.size());
+}
+
+Result<ObjectHandle> Session::unwrap(const Mechanism& mechanism, ObjectHandle unwrapping_key, ByteView wrapped,
+                                     const Template& key) {
+  CK_MECHANISM ck_mechanism = ck(mechanism);
+  std::vector<CK_ATTRIBUTE> list = ck(key);
+  CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+  HSMUX_CHECK(call(Call::kUnwrapKey, module_->functions().C_UnwrapKey, handle_, &ck_mechanism,
+                   CK_OBJECT_HANDLE{unwrapping_key}, input(wrapped), CK_ULONG{wrapped.size()}, list.data(),
+                   CK_ULONG{list.size()}, &handle));
+  return handle;
+}
+
+Status Session::set_attributes(ObjectHandle object, const Template& changes) {
+  std::vector<CK_ATTRIBUTE> list = ck(changes);
+  return call(Call::kSetAttributeValue, module_->functions().C_SetAttributeValue, handle_, CK_OBJECT_HANDLE{object},
+              list.data(), CK_ULONG{list.size()});
 }
 
 // One call into the caller's buffer: attributes() would leave copies of the secret behind.

@@ -65,6 +65,12 @@ public:
   // that the object ends with it.
   Result<std::size_t> derive_secret(const Mechanism& mechanism, ObjectHandle base, const Template& key,
                                     std::span<std::uint8_t> out);
+  // C_WrapKey. `out` must hold the longest wrapped key that can come: its size is not queried.
+  Result<std::size_t> wrap(const Mechanism& mechanism, ObjectHandle wrapping_key, ObjectHandle key,
+                           std::span<std::uint8_t> out);
+  Result<ObjectHandle> unwrap(const Mechanism& mechanism, ObjectHandle unwrapping_key, ByteView wrapped,
+                              const Template& key);                    // C_UnwrapKey
+  Status set_attributes(ObjectHandle object, const Template& changes); // C_SetAttributeValue
   Status destroy(ObjectHandle object);
   Status random(std::span<std::uint8_t> out);
 
@@ -75,6 +81,8 @@ public:
 
   // True after the module broke a rule in a way that leaves the session in doubt: it is not to be used again.
   [[nodiscard]] bool suspect() const { return suspect_; }
+  // What it holds must not outlive its use, for instance an object that could not be destroyed: it is closed.
+  void distrust() { suspect_ = true; }
 
   static constexpr std::size_t kObjectsMax = 100'000;
 
@@ -84,6 +92,7 @@ private:
       : module_(std::move(module)), slot_name_(std::move(slot_name)), handle_(handle) {}
 
   [[nodiscard]] Status usable(Call name, bool present) const;
+  Result<std::size_t> checked_size(Call name, std::size_t written, std::size_t room);
   template <class Function, class... Arguments> Status call(Call name, Function* function, Arguments... arguments);
   template <class Init, class Operation>
   Result<std::size_t> operate(Call init_name, Init* init, Call name, Operation* operation, const Mechanism& mechanism,

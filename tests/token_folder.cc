@@ -137,7 +137,8 @@ CK_SLOT_ID find_token(const CK_FUNCTION_LIST& module, const std::string& label) 
   });
 }
 
-void init_token(const CK_FUNCTION_LIST& module, const std::string& label, std::string pin) {
+// The SO's PIN.
+std::string init_token(const CK_FUNCTION_LIST& module, const std::string& label, std::string pin) {
   const CK_SLOT_ID empty = find_slot(module, "a token that is not initialised", [](const CK_TOKEN_INFO& info) {
     return (info.flags & CKF_TOKEN_INITIALIZED) == 0;
   });
@@ -153,6 +154,7 @@ void init_token(const CK_FUNCTION_LIST& module, const std::string& label, std::s
   check(module.C_InitPIN(session, bytes(pin), pin.size()), "C_InitPIN");
   // The token's last session: closing it logs the SO out.
   check(module.C_CloseSession(session), "C_CloseSession");
+  return so_pin;
 }
 
 } // namespace
@@ -188,7 +190,7 @@ TokenFolder::TokenFolder(std::size_t tokens, const std::string& module)
     token.pin = external() ? environment_value("HSMUX_TEST_PIN") : random_pin();
     token.pin_file = fmt::format("{}/{}.pin", folder_, i);
     write_file(token.pin_file, token.pin + "\n");
-    if (!external()) init_token(functions, token.label, token.pin);
+    if (!external()) token.so_pin = init_token(functions, token.label, token.pin);
     token.slot_id = find_token(functions, token.label);
     tokens_.push_back(std::move(token));
   }

@@ -38,6 +38,8 @@ public:
 
   [[nodiscard]] const std::string& label(std::size_t i) const { return tokens_.at(i).label; } // "hsmux-test-7"
   [[nodiscard]] const std::string& pin(std::size_t i) const { return tokens_.at(i).pin; }
+  // Of the security officer; empty where external().
+  [[nodiscard]] const std::string& so_pin(std::size_t i) const { return tokens_.at(i).so_pin; }
   [[nodiscard]] const std::string& pin_file(std::size_t i) const { return tokens_.at(i).pin_file; } // 0600
   [[nodiscard]] unsigned long slot_id(std::size_t i) const { return tokens_.at(i).slot_id; } // in this process only
 
@@ -49,7 +51,7 @@ public:
 
 private:
   struct Token {
-    std::string label, pin, pin_file;
+    std::string label, pin, pin_file, so_pin;
     unsigned long slot_id = 0;
   };
 

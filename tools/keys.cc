@@ -1,4 +1,4 @@
-// hsmux keys: list, show, exists, public-key, generate, delete
+// hsmux keys: list, show, exists, public-key, generate, delete; the rest in keys_place.cc and keys_audit.cc
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -8,29 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "mechanisms/spki.h"
-#include "tools/command.h"
 #include "tools/file_io.h"
+#include "tools/keys.h"
 #include "tools/terminal.h"
 
 namespace hsmux {
-namespace {
-
-struct GenerateOptions {
-  std::string name, algorithm, slots;
-  std::uint32_t bits = 0;
-  bool software_key = false, allow_duplicate = false;
-};
-
-struct PublicKeyOptions {
-  std::string name;
-  bool der = false;
-  Output out;
-};
-
-struct DeleteOptions {
-  std::string name;
-  bool yes = false;
-};
 
 std::vector<std::string> purpose_names(const KeyPurposes& purposes) {
   std::vector<std::string> names;
@@ -53,6 +35,51 @@ nlohmann::json key_json(const KeyInfo& key) {
           {"extractable", key.extractable},
           {"slots", key.slots}};
 }
+
+Result<std::optional<PlacementConfig>> placement_of(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  PlacementConfig placement;
+  constexpr std::string_view kQuorum = "quorum:";
+  if (text == "all") return placement;
+  if (text.starts_with(kQuorum)) {
+    placement.kind = Placement::kQuorum;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + kQuorum.size(), end, placement.quorum);
+    if (error == std::errc() && stop == end && placement.quorum > 0) return placement;
+    return fail(ErrorKind::kInvalidArgument, "--slots quorum N: N is how many slots must get the key, 1 or more");
+  }
+  placement.kind = Placement::kSlots;
+  placement.slots = CLI::detail::split(text, ',');
+  return placement;
+}
+
+Status refuse_taken_name(Engine& engine, const Program& program, const std::string& name) {
+  HSMUX_TRY(const std::vector<KeyInfo> there, engine.list_keys(name, program.request_options()));
+  if (there.empty()) return {};
+  return fail(ErrorKind::kConflict,
+              fmt::format("a key named '{}' exists already (id {}, in slot {}); two of one name are only told apart by "
+                          "id: --allow-duplicate makes another",
+                          name, there[0].id, fmt::join(there[0].slots, ", ")));
+}
+
+namespace {
+
+struct GenerateOptions {
+  std::string name, algorithm, slots, policy;
+  std::uint32_t bits = 0;
+  bool software_key = false, allow_duplicate = false;
+};
+
+struct PublicKeyOptions {
+  std::string name;
+  bool der = false;
+  Output out;
+};
+
+struct DeleteOptions {
+  std::string name;
+  bool yes = false;
+};
 
 std::string yes_no(bool value) { return value ? "yes" : "no"; }
 
@@ -117,35 +144,17 @@ Result<ExitCode> public_key(Program& program, const PublicKeyOptions& options) {
   return ExitCode::kOk;
 }
 
-// "all", "quorum:N", or slot names with commas between.
-Result<std::optional<PlacementConfig>> placement_of(const std::string& text) {
+Result<std::optional<KeyPolicy>> policy_of(const std::string& text) {
   if (text.empty()) return std::nullopt;
-  PlacementConfig placement;
-  constexpr std::string_view kQuorum = "quorum:";
-  if (text == "all") return placement;
-  if (text.starts_with(kQuorum)) {
-    placement.kind = Placement::kQuorum;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data() + kQuorum.size(), end, placement.quorum);
-    if (error == std::errc() && stop == end && placement.quorum > 0) return placement;
-    return fail(ErrorKind::kInvalidArgument, "--slots quorum N: N is how many slots must get the key, 1 or more");
-  }
-  placement.kind = Placement::kSlots;
-  placement.slots = CLI::detail::split(text, ',');
-  return placement;
-}
-
-Status refuse_taken_name(Engine& engine, const Program& program, const std::string& name) {
-  HSMUX_TRY(const std::vector<KeyInfo> there, engine.list_keys(name, program.request_options()));
-  if (there.empty()) return {};
-  return fail(ErrorKind::kConflict,
-              fmt::format("a key named '{}' exists already (id {}, in slot {}); two of one name are only told apart by "
-                          "id: --allow-duplicate makes another",
-                          name, there[0].id, fmt::join(there[0].slots, ", ")));
+  if (text == "none") return KeyPolicy::kNone;
+  if (text == "trusted-wrap") return KeyPolicy::kTrustedWrap;
+  if (text == "vendor") return KeyPolicy::kVendor;
+  return fail(ErrorKind::kInvalidArgument, "--policy is none, trusted-wrap or vendor");
 }
 
 Result<ExitCode> generate(Program& program, const GenerateOptions& options) {
   HSMUX_TRY(const Algorithm algorithm, algorithm_named(options.algorithm));
+  HSMUX_TRY(const std::optional<KeyPolicy> policy, policy_of(options.policy));
   HSMUX_TRY(const std::optional<PlacementConfig> placement, placement_of(options.slots));
   if (!program.options.slot.empty()) {
     return fail(ErrorKind::kInvalidArgument, "where a new key goes is said by --slots, not by --slot");
@@ -158,11 +167,12 @@ Result<ExitCode> generate(Program& program, const GenerateOptions& options) {
                                                  .algorithm = algorithm,
                                                  .bits = options.bits,
                                                  .placement = placement,
+                                                 .policy = policy,
                                                  .software_key = options.software_key,
                                                  .options = program.request_options()}));
   if (key.software_key) {
-    program.note(fmt::format("made in software and imported into {} slot{}: development only, until replication exists",
-                             key.slots.size(), key.slots.size() == 1 ? "" : "s"));
+    program.note(fmt::format("made in software and imported into {} slot{}: for development only", key.slots.size(),
+                             key.slots.size() == 1 ? "" : "s"));
   }
   if (!program.options.json) {
     HSMUX_CHECK(Program::print(fmt::format("id:{}\n", key.id)));
@@ -246,10 +256,14 @@ void add_writers(CLI::App& keys, Program& program) {
       ->type_name("A");
   command->add_option("--slots", options->slots, "all, quorum N, or SLOT,SLOT; absent: as configured")
       ->type_name("PLACEMENT");
+  command
+      ->add_option("--policy", options->policy,
+                   "What may become of it later: none, trusted-wrap (may be wrapped by a key that the security officer "
+                   "trusts), vendor (made in one slot, cloned by the vendor's means); absent: as configured")
+      ->type_name("P");
   command->add_option("--bits", options->bits, "RSA: 2048, 3072 or 4096")->type_name("N");
-  command->add_flag(
-      "--software-key", options->software_key,
-      "Development only: make the key on this host and import it, so that several slots get the same one");
+  command->add_flag("--software-key", options->software_key,
+                    "Development only: make the key on this host and import it, where tokens do not wrap such keys");
   command->add_flag("--allow-duplicate", options->allow_duplicate, "Also when a key of this name exists already");
   command->footer(std::string("Examples:\n"
                               "  hsmux keys generate orders --algorithm ecdsa-p256-sha256 --slots all\n"
@@ -269,11 +283,15 @@ void add_writers(CLI::App& keys, Program& program) {
 } // namespace
 
 void add_keys(CLI::App& app, Program& program) {
-  CLI::App* keys = app.add_subcommand("keys", "Keys in the slots: list, show, exists, public-key, generate, delete");
+  CLI::App* keys =
+      app.add_subcommand("keys", "Keys in the slots: list, show, generate, replicate, import, audit, delete, ...");
   keys->require_subcommand(1);
-  keys->footer("Examples:\n  hsmux keys list\n  hsmux keys generate --help\nGlobal options: see hsmux --help.");
+  keys->footer("Examples:\n  hsmux keys list\n  hsmux keys generate --help\n  hsmux keys audit\nGlobal options: see "
+               "hsmux --help.");
   add_readers(*keys, program);
   add_writers(*keys, program);
+  add_keys_place(*keys, program);
+  add_keys_audit(*keys, program);
 }
 
 } // namespace hsmux
