@@ -39,7 +39,9 @@ Result<std::unique_ptr<TokenSource>> TokenSource::make(std::unique_ptr<HeldLease
   origin.wrap_with_trusted = false; // of the copies, not of the key that they are made of
   HeldLease& source = *lease;
   std::unique_ptr<TokenSource> made(new TokenSource(std::move(lease), transport_bits));
-  HSMUX_TRY(const MadeKey key, source.noted(generate_in_token(source.session(), origin)));
+  Result<MadeKey> generated = source.noted(generate_in_token(source.session(), origin));
+  if (!generated) source.session().distrust(); // its answer may have been lost: the key ends with the session then
+  HSMUX_TRY(const MadeKey key, std::move(generated));
   made->key_ = SessionObject(source.session(), key.handle);
   if (key.public_key) {
     made->public_half_ = SessionObject(source.session(), *key.public_key);

@@ -37,6 +37,12 @@ Template secret_for(unsigned long purpose) {
   return list;
 }
 
+// An answer may have been lost after the object was made: it ends with the session then.
+template <class Made> Result<Made> or_distrust(Session& session, Result<Made> made) {
+  if (!made) session.distrust();
+  return made;
+}
+
 struct RsaPair {
   SessionObject public_half, private_half;
   Bytes modulus, exponent;
@@ -49,7 +55,8 @@ Result<RsaPair> make_pair(Session& target, std::uint32_t bits) {
   private_list.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false).flag(CKA_UNWRAP, true);
   private_list.flag(CKA_DECRYPT, false).flag(CKA_SIGN, false);
   HSMUX_TRY(const KeyPairHandles made,
-            target.generate_key_pair({CKM_RSA_PKCS_KEY_PAIR_GEN, nullptr, 0}, public_list, private_list));
+            or_distrust(target,
+                        target.generate_key_pair({CKM_RSA_PKCS_KEY_PAIR_GEN, nullptr, 0}, public_list, private_list)));
   RsaPair pair{{target, made.public_key}, {target, made.private_key}, {}, {}};
   constexpr std::array<unsigned long, 2> kParts{CKA_MODULUS, CKA_PUBLIC_EXPONENT};
   HSMUX_TRY(auto values, target.attributes(made.public_key, kParts));
@@ -68,8 +75,8 @@ Result<SessionObject> carry_by(const OaepMechanism& oaep, Session& source, Objec
   HSMUX_TRY(const std::size_t size, source.wrap(oaep.mechanism, public_half, transport_key, wrapped));
   Template list = secret_for(CKA_UNWRAP);
   list.number(CKA_CLASS, CKO_SECRET_KEY).number(CKA_KEY_TYPE, CKK_AES).flag(CKA_EXTRACTABLE, false);
-  HSMUX_TRY(const ObjectHandle handle,
-            target.unwrap(oaep.mechanism, pair.private_half.handle(), ByteView(wrapped).first(size), list));
+  HSMUX_TRY(const ObjectHandle handle, or_distrust(target, target.unwrap(oaep.mechanism, pair.private_half.handle(),
+                                                                         ByteView(wrapped).first(size), list)));
   return SessionObject(target, handle);
 }
 
@@ -93,7 +100,7 @@ Status check_key_wrap(const Quirks& quirks, std::span<const MechanismOffer> offe
 Result<SessionObject> make_transport_key(Session& source) {
   Template list = secret_for(CKA_WRAP);
   list.number(CKA_VALUE_LEN, kTransportKeyBytes).flag(CKA_EXTRACTABLE, true);
-  HSMUX_TRY(const ObjectHandle handle, source.generate_key({CKM_AES_KEY_GEN, nullptr, 0}, list));
+  HSMUX_TRY(const ObjectHandle handle, or_distrust(source, source.generate_key({CKM_AES_KEY_GEN, nullptr, 0}, list)));
   return SessionObject(source, handle);
 }
 
@@ -103,13 +110,14 @@ Result<SessionObject> carry_transport_key(Session& source, ObjectHandle transpor
   Template list = public_half_for_wrapping();
   list.number(CKA_CLASS, CKO_PUBLIC_KEY).number(CKA_KEY_TYPE, CKK_RSA);
   list.bytes(CKA_MODULUS, pair.modulus).bytes(CKA_PUBLIC_EXPONENT, pair.exponent);
-  HSMUX_TRY(const ObjectHandle handle, source.create(list));
+  HSMUX_TRY(const ObjectHandle handle, or_distrust(source, source.create(list)));
   const SessionObject public_half(source, handle);
   Result<SessionObject> carried = carry_by(OaepMechanism(), source, transport_key, public_half.handle(), target, pair);
   if (carried || carried.error().retryable()) return carried;
   Result<SessionObject> otherwise =
       carry_by(OaepMechanism(true), source, transport_key, public_half.handle(), target, pair);
-  return otherwise ? std::move(otherwise) : std::move(carried);
+  // Refused both ways: the first way is the one that was meant.
+  return otherwise || otherwise.error().retryable() ? std::move(otherwise) : std::move(carried);
 }
 
 Result<Bytes> wrap_key(Session& source, ObjectHandle wrapping_key, ObjectHandle key, const Quirks& quirks) {
