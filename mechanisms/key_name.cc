@@ -24,7 +24,17 @@ Status check_id(const Bytes& id) {
   return fail(bad_name(fmt::format("an id has 1 to {} bytes", kKeyIdBytesMax)));
 }
 
+Status check_label(std::string_view label) {
+  if (label.empty() || label.size() > kKeyLabelBytesMax) {
+    return fail(bad_name(fmt::format("a label has 1 to {} bytes", kKeyLabelBytesMax)));
+  }
+  if (label.find('\0') != std::string_view::npos) return fail(bad_name("a label has no NUL byte"));
+  return {};
+}
+
 Result<KeyQuery> from_uri(std::string_view text) {
+  // libp11-kit would end there and never see what follows.
+  if (text.find('\0') != std::string_view::npos) return fail(bad_name("a URI has no NUL byte"));
   if (text.size() > kUriBytesMax) return fail(bad_name(fmt::format("a URI has at most {} bytes", kUriBytesMax)));
   const std::unique_ptr<P11KitUri, decltype(&p11_kit_uri_free)> uri(p11_kit_uri_new(), p11_kit_uri_free);
   const int answer = p11_kit_uri_parse(std::string(text).c_str(), P11_KIT_URI_FOR_ANY, uri.get());
@@ -37,6 +47,7 @@ Result<KeyQuery> from_uri(std::string_view text) {
   KeyQuery query;
   if (const CK_ATTRIBUTE* label = p11_kit_uri_get_attribute(uri.get(), CKA_LABEL)) {
     query.label.emplace(static_cast<const char*>(label->pValue), label->ulValueLen);
+    HSMUX_CHECK(check_label(*query.label));
   }
   if (const CK_ATTRIBUTE* id = p11_kit_uri_get_attribute(uri.get(), CKA_ID)) {
     const auto* bytes = static_cast<const std::uint8_t*>(id->pValue);
@@ -58,10 +69,7 @@ Result<KeyQuery> parse_key_name(std::string_view name) {
     query.id = std::move(id);
     return query;
   }
-  if (name.empty() || name.size() > kKeyLabelBytesMax) {
-    return fail(bad_name(fmt::format("a label has 1 to {} bytes", kKeyLabelBytesMax)));
-  }
-  if (name.find('\0') != std::string_view::npos) return fail(bad_name("a label has no NUL byte"));
+  HSMUX_CHECK(check_label(name));
   query.label = std::string(name);
   return query;
 }
