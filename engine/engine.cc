@@ -62,6 +62,8 @@ std::size_t Engine::output_bytes_max(Algorithm algorithm, Operation operation, s
   case Operation::kDecrypt: return input_bytes;
   case Operation::kEncrypt:
     if (key_family(spec.key) == KeyFamily::kRsa) return spec.key_bits_max / 8;
+    // Longer input is refused; a sum with it could wrap.
+    input_bytes = std::min<std::size_t>(input_bytes, spec.input_bytes_max);
     return spec.agrees ? ecies_bytes(input_bytes) : envelope_bytes(kEnvelopeIdBytesMax, input_bytes);
   }
   return 0;

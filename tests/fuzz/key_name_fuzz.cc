@@ -28,9 +28,10 @@ HSMUX_FUZZ(key_name) {
   if (!name.starts_with("pkcs11:") && !name.starts_with("id:")) {
     fuzz::promise(query->label == name && !query->id, "a label is taken as it is");
   }
-  if (name.starts_with("pkcs11:")) {
-    fuzz::promise(name.find("pin-value=") == std::string_view::npos, "a URI with a PIN is refused");
-  }
+  // A label may have such a text in it; an attribute begins at the question mark or at an ampersand behind it.
+  const std::string_view query_part = name.substr(std::min(name.find('?'), name.size()));
+  const bool pin = query_part.starts_with("?pin-value=") || query_part.find("&pin-value=") != std::string_view::npos;
+  if (name.starts_with("pkcs11:")) fuzz::promise(!pin, "a URI with a PIN is refused");
 }
 
 } // namespace hsmux
