@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "mechanisms/host_crypto.h"
@@ -33,8 +34,10 @@ Status check_label(std::string_view label) {
 }
 
 Result<KeyQuery> from_uri(std::string_view text) {
-  // libp11-kit would end there and never see what follows.
-  if (text.find('\0') != std::string_view::npos) return fail(bad_name("a URI has no NUL byte"));
+  // libp11-kit leaves blanks out, which would name another key, and ends at a NUL byte.
+  if (std::ranges::any_of(text, [](unsigned char c) { return c <= 0x20 || c == 0x7f; })) {
+    return fail(bad_name("a URI has no blank or control character: write a blank as %20"));
+  }
   if (text.size() > kUriBytesMax) return fail(bad_name(fmt::format("a URI has at most {} bytes", kUriBytesMax)));
   const std::unique_ptr<P11KitUri, decltype(&p11_kit_uri_free)> uri(p11_kit_uri_new(), p11_kit_uri_free);
   const int answer = p11_kit_uri_parse(std::string(text).c_str(), P11_KIT_URI_FOR_ANY, uri.get());

@@ -22,6 +22,41 @@ bool for_a_terminal(std::string_view text) {
   return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
 }
 
+std::string unescaped(std::string_view value) {
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; };
+  std::string out;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const bool escape = value[i] == '%';
+    out += escape ? static_cast<char>(digit(value[i + 1]) * 16 + digit(value[i + 2])) : value[i];
+    if (escape) i += 2;
+  }
+  while (out.ends_with(' ')) out.pop_back();
+  return out;
+}
+
+std::string without_blanks(std::string text) {
+  while (text.ends_with(' ')) text.pop_back();
+  return text;
+}
+
+// What an accepted URI says is so of the chosen token.
+void check_uri_of(std::string_view uri, const TokenIdentity& chosen) {
+  fuzz::promise(uri.find('?') == std::string_view::npos, "a URI with a query is refused");
+  uri.remove_prefix(std::string_view("pkcs11:").size());
+  while (!uri.empty()) {
+    const std::string_view attribute = uri.substr(0, uri.find(';'));
+    uri.remove_prefix(std::min(uri.size(), attribute.size() + 1));
+    const std::string_view name = attribute.substr(0, attribute.find('='));
+    const std::string value = unescaped(attribute.substr(name.size() + 1));
+    if (name == "token") fuzz::promise(value == without_blanks(chosen.label), "the label is the URI's");
+    if (name == "manufacturer") fuzz::promise(value == without_blanks(chosen.manufacturer), "so is the manufacturer");
+    if (name == "model") fuzz::promise(value == without_blanks(chosen.model), "so is the model");
+    if (name == "serial") fuzz::promise(value == without_blanks(chosen.serial), "so is the serial");
+    if (name == "slot-id") fuzz::promise(std::stoul(value) == chosen.slot_id, "so is the slot id");
+    fuzz::promise(!name.starts_with("pin-"), "a URI with a PIN is refused");
+  }
+}
+
 void check_selection(const SlotSelector& selector, const std::vector<TokenIdentity>& tokens) {
   fuzz::promise(for_a_terminal(selector.describe()), "a selector can be shown");
   const Result<TokenIdentity> chosen = select_token(selector, tokens);
@@ -39,10 +74,7 @@ void check_selection(const SlotSelector& selector, const std::vector<TokenIdenti
   fuzz::promise(std::ranges::any_of(tokens, of_the_same), "it is one of the tokens");
   fuzz::promise((chosen->flags & kInitialised) != 0, "it is initialised");
   fuzz::promise(!selector.slot_id || *selector.slot_id == chosen->slot_id, "its slot id fits");
-  if (selector.uri) {
-    fuzz::promise(selector.uri->find("pin-") == std::string::npos, "a URI with a PIN is refused");
-    fuzz::promise(selector.uri->find('?') == std::string::npos, "a URI with a query is refused");
-  }
+  if (selector.uri) check_uri_of(*selector.uri, *chosen);
 }
 
 } // namespace

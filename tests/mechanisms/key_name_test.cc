@@ -33,6 +33,12 @@ TEST(KeyName, BoundsHoldInEveryForm) {
   EXPECT_EQ(refusal("id:" + std::string(130, '0')), ErrorKind::kInvalidArgument);
 }
 
+// Found by tests/fuzz: libp11-kit leaves blanks out, so that this named the key "myorders".
+TEST(KeyName, ABlankInAUriIsRefused) {
+  EXPECT_EQ(refusal("pkcs11:object=my orders"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(refusal("pkcs11:object=orders\n"), ErrorKind::kInvalidArgument);
+}
+
 // Found by tests/fuzz: libp11-kit reads up to the NUL, so that the PIN behind it was not seen and the name was another.
 TEST(KeyName, ANulByteHidesNothing) {
   using std::string_view_literals::operator""sv;

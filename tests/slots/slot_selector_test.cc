@@ -165,6 +165,25 @@ TEST(SlotSelector, TextThatIsNoPkcs11UriIsRefused) {
   EXPECT_EQ(refused(by_uri(std::string("pkcs11:token=a\0b", 16))).kind, ErrorKind::kInvalidConfig);
 }
 
+// Found by tests/fuzz: to libp11-kit a value that begins with NUL is none, so that it fitted every token.
+TEST(SlotSelector, AnEscapedNulByteIsRefusedAndFitsNoToken) {
+  for (const std::string uri : {"pkcs11:token=%00", "pkcs11:token=%00hsm-b", "pkcs11:serial=B2%00;token=hsm-b"}) {
+    const Result<TokenIdentity> chosen = select_token(by_uri(uri), std::span(kTokens).first(1));
+    ASSERT_FALSE(chosen.has_value()) << uri;
+    EXPECT_EQ(chosen.error().kind, ErrorKind::kInvalidConfig) << uri;
+    EXPECT_THAT(chosen.error().message, HasSubstr("holds a NUL byte")) << uri;
+  }
+}
+
+// libp11-kit leaves blanks out: "my token" would be "mytoken".
+TEST(SlotSelector, ABlankInAUriIsRefusedWithWhatToWrite) {
+  for (const std::string uri : {"pkcs11:token=hsm -a", "pkcs11:token=hsm-a ", " pkcs11:token=hsm-a",
+                                "pkcs11:token=hsm-a\n", "pkcs11:token=hsm\t-a"}) {
+    EXPECT_EQ(refused(by_uri(uri)).kind, ErrorKind::kInvalidConfig) << uri;
+    EXPECT_THAT(refused(by_uri(uri)).message, HasSubstr("write a blank as %20")) << uri;
+  }
+}
+
 TEST(SlotSelector, ASlotIdThatIsTooLargeIsRefusedAndNotWrapped) {
   for (const std::string id :
        {"18446744073709551615", "18446744073709551617", "99999999999999999999999", "-1", "x", ""}) {
