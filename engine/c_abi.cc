@@ -33,16 +33,6 @@ SAME(kIo, HSMUX_IO);
 SAME(kCancelled, HSMUX_CANCELLED);
 #undef SAME
 
-// Cut at the end of a UTF-8 character.
-template <std::size_t Size> void copy(std::string_view text, char (&out)[Size]) {
-  std::size_t size = std::min(text.size(), Size - 1);
-  if (size < text.size()) {
-    while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
-  }
-  std::memcpy(out, text.data(), size);
-  out[size] = '\0';
-}
-
 } // namespace
 
 hsmux_status report(const Error& error, hsmux_error* out) {

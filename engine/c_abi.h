@@ -67,6 +67,16 @@ template <class Struct> void give(const Struct& filled, Struct* out) {
               reinterpret_cast<const char*>(&filled) + sizeof(std::size_t), size - sizeof(std::size_t));
 }
 
+// Cut at the end of a UTF-8 character.
+template <std::size_t Size> void copy(std::string_view text, char (&out)[Size]) {
+  std::size_t size = std::min(text.size(), Size - 1);
+  if (size < text.size()) {
+    while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  }
+  std::memcpy(out, text.data(), size);
+  out[size] = '\0';
+}
+
 Error bad_struct();
 // A time-out in milliseconds, not negative; at most a day, since more does not fit into the clock's nanoseconds.
 std::chrono::milliseconds time_out(std::int64_t milliseconds);

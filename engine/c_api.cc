@@ -49,13 +49,17 @@ EngineOptions engine_options(const hsmux_open_options& options) {
       const std::string slot(event.slot);
       const std::string call(event.call);
       const std::string algorithm(event.algorithm);
+      const std::string detail(event.detail);
+      const std::string reason(event.reason);
       const hsmux_event plain{.struct_size = sizeof(hsmux_event),
                               .kind = static_cast<int32_t>(event.kind),
                               .ck_rv = event.rv,
                               .duration_ns = static_cast<uint64_t>(event.duration.count()),
                               .slot = slot.c_str(),
                               .call = call.c_str(),
-                              .algorithm = algorithm.c_str()};
+                              .algorithm = algorithm.c_str(),
+                              .detail = detail.c_str(),
+                              .reason = reason.c_str()};
       callback(context, &plain);
     };
   }

@@ -1,4 +1,4 @@
-// The C entry points for keys and slots.
+// The C entry points for keys.
 #include "engine/c_abi.h"
 
 using namespace hsmux; // NOLINT(google-build-using-namespace): these functions are hsmux's own, outside of its
@@ -79,13 +79,6 @@ hsmux_status hsmux_key_delete(hsmux_engine* engine, const char* key, int64_t tim
     HSMUX_TRY(const RequestOptions options, c_abi::request_options(nullptr, timeout_ms));
     HSMUX_CHECK(target.delete_key(name, options));
     return {};
-  });
-}
-
-hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot, hsmux_error* error) {
-  return c_abi::run(engine, error, [&](Engine& target) -> Status {
-    HSMUX_TRY(const std::string_view name, c_abi::text(slot, "slot"));
-    return target.unlatch(name);
   });
 }
 

@@ -67,6 +67,12 @@ public:
       HSMUX_CHECK(milliseconds("submit.attempt_limit_ms", *config_.submit.attempt_limit, kAttemptLimitMs));
     }
     HSMUX_CHECK(check_placement(config_.keys.placement));
+    if (config_.audit.path) HSMUX_CHECK(text("audit.path", *config_.audit.path));
+    if (config_.admin.socket) HSMUX_CHECK(check_socket(*config_.admin.socket));
+    const double share = config_.self_check.verify_share;
+    if (!(share >= 0 && share <= 1)) {
+      return refuse("self_check.verify_share", fmt::format("{} is not allowed: 0 to 1", share));
+    }
     return check_algorithms();
   }
 
@@ -277,6 +283,12 @@ private:
     return {};
   }
 
+  [[nodiscard]] Status check_socket(const std::string& path) const {
+    HSMUX_CHECK(text("admin.socket", path));
+    if (path.size() <= kSocketPathBytesMax) return {};
+    return refuse("admin.socket", fmt::format("the path has {} bytes: at most {}", path.size(), kSocketPathBytesMax));
+  }
+
   [[nodiscard]] Status check_algorithms() const {
     if (config_.algorithms.size() > kAlgorithmsMax) {
       return refuse("algorithms",
@@ -305,6 +317,8 @@ void complete(Config& config, const std::string& folder) {
   for (ModuleConfig& module : config.modules) {
     if (module.path.find('/') != std::string::npos) resolve_path(module.path, folder);
   }
+  if (config.audit.path) resolve_path(*config.audit.path, folder);
+  if (config.admin.socket) resolve_path(*config.admin.socket, folder);
   for (SlotConfig& slot : config.slots) {
     if (slot.module.empty() && config.modules.size() == 1) slot.module = config.modules.front().name;
     if (!slot.pin) continue;

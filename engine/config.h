@@ -79,12 +79,29 @@ struct KeysConfig {                       // [keys]
                                           // imported into each slot
 };
 
+struct AuditConfig {               // [audit]
+  std::optional<std::string> path; // path: a file that JSON lines are appended to (engine/audit.h); absent = none;
+                                   // relative to the file's folder
+};
+
+struct AdminConfig {                 // [admin]
+  std::optional<std::string> socket; // socket: path of a Unix socket for operators of this user (engine/admin.h);
+                                     // absent = none; relative to the file's folder; at most 100 bytes
+};
+
+struct SelfCheckConfig {     // [self_check]
+  double verify_share = 0.0; // verify_share: 0 to 1; of the signatures, besides the first of each key, slot and epoch
+};
+
 struct Config {
   std::vector<ModuleConfig> modules; // 1 to 16
   std::vector<SlotConfig> slots;     // 1 to 64
   DeadlineConfig deadlines;
   SubmitConfig submit;
   KeysConfig keys;
+  AuditConfig audit;
+  AdminConfig admin;
+  SelfCheckConfig self_check;
   std::vector<std::string> algorithms; // algorithms = ["ecdsa-p256-sha256", ...]: probed at start; empty = all
 };
 

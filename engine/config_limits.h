@@ -32,6 +32,7 @@ inline constexpr std::size_t kModulesMax = 16;
 inline constexpr std::size_t kAlgorithmsMax = 64;
 inline constexpr std::size_t kEnvironmentMax = 64; // variables of one module
 inline constexpr std::size_t kNameBytesMax = 32;
-inline constexpr std::size_t kTextBytesMax = 4096; // paths, URIs, init arguments, values of variables
+inline constexpr std::size_t kSocketPathBytesMax = 100; // of sockaddr_un's 108
+inline constexpr std::size_t kTextBytesMax = 4096;      // paths, URIs, init arguments, values of variables
 
 } // namespace hsmux::config_limits

@@ -305,12 +305,27 @@ Status read_slots(const Entry& entry, std::vector<SlotConfig>& out) {
   return {};
 }
 
+constexpr auto kAuditRows = std::to_array<Row<AuditConfig>>({
+    {"path", [](const Entry& e, AuditConfig& a) { return e.text(a.path); }},
+});
+
+constexpr auto kAdminRows = std::to_array<Row<AdminConfig>>({
+    {"socket", [](const Entry& e, AdminConfig& a) { return e.text(a.socket); }},
+});
+
+constexpr auto kSelfCheckRows = std::to_array<Row<SelfCheckConfig>>({
+    {"verify_share", [](const Entry& e, SelfCheckConfig& c) { return e.number(c.verify_share); }},
+});
+
 constexpr auto kFileRows = std::to_array<Row<Config>>({
     {"module", [](const Entry& e, Config& c) { return read_modules(e, c.modules); }},
     {"slot", [](const Entry& e, Config& c) { return read_slots(e, c.slots); }},
     {"deadlines", [](const Entry& e, Config& c) { return read_table(e, kDeadlineRows, c.deadlines); }},
     {"submit", [](const Entry& e, Config& c) { return read_table(e, kSubmitRows, c.submit); }},
     {"keys", [](const Entry& e, Config& c) { return read_table(e, kKeysRows, c.keys); }},
+    {"audit", [](const Entry& e, Config& c) { return read_table(e, kAuditRows, c.audit); }},
+    {"admin", [](const Entry& e, Config& c) { return read_table(e, kAdminRows, c.admin); }},
+    {"self_check", [](const Entry& e, Config& c) { return read_table(e, kSelfCheckRows, c.self_check); }},
     {"algorithms", [](const Entry& e, Config& c) { return e.texts(c.algorithms); }},
 });
 

@@ -56,10 +56,14 @@ Status CryptoJob::start() {
 
 Status CryptoJob::use_key(std::shared_ptr<const Key> key) {
   const AlgorithmSpec& spec = spec_of(order_.algorithm);
-  HSMUX_TRY(const SlotSet slots, core_.usable_slots(*key, order_.key, spec, order_.operation, order_.slot));
+  const Result<SlotSet> slots = core_.usable_slots(*key, order_.key, spec, order_.operation, order_.slot);
+  if (!slots) {
+    core_.audit->refused(operation_name(order_.operation), order_.key, spec.name, slots.error());
+    return fail(slots.error());
+  }
   work_.spec = &spec;
   work_.operation = order_.operation;
-  work_.eligible = slots;
+  work_.eligible = *slots;
   work_.deadline = order_.deadline;
   work_.key = std::move(key);
   HSMUX_CHECK(core_.prepare(work_, order_.data, order_.aad, order_.bound_to, order_.prehashed));
@@ -73,7 +77,7 @@ std::optional<Error> CryptoJob::proceed() {
   const std::shared_ptr<Task> self = shared_from_this();
   waiting_ = self;
   Result<std::optional<RoutedLease>> leased =
-      core_.group.router.lease_or_wait(core_.runner.demand(work_, progress_, true), *this);
+      core_.group.router.lease_or_wait(core_.runner.demand(work_, progress_), *this);
   if (!leased) {
     waiting_.reset();
     if (RequestRunner::asks_again(progress_, leased.error())) return proceed();
@@ -135,7 +139,10 @@ void CryptoJob::look_for_key() {
   Workers::Watched watched(core_.workers, *this, order_.deadline.later_by(kGrace));
   Result<std::shared_ptr<const Key>> key = core_.index.find(order_.key, order_.deadline);
   if (!watched.end()) return;
-  if (!key) return complete(fail(std::move(key).error()));
+  if (!key) {
+    core_.audit->refused(operation_name(order_.operation), order_.key, spec_of(order_.algorithm).name, key.error());
+    return complete(fail(std::move(key).error()));
+  }
   if (const Status usable = use_key(std::move(*key)); !usable) return complete(fail(usable.error()));
   if (std::optional<Error> error = proceed()) complete(fail(std::move(*error)));
 }
@@ -187,7 +194,7 @@ std::optional<TimePoint> CryptoJob::late(TimePoint now, bool closing) {
   left_slot_.reset();
   if (lease_ == nullptr) return std::nullopt;
   left_slot_ = lease_->slot;
-  core_.group.router.write_off(*lease_);
+  left_counts_ = core_.group.router.write_off(*lease_);
   lease_ = nullptr;
   return std::nullopt;
 }
@@ -195,6 +202,7 @@ std::optional<TimePoint> CryptoJob::late(TimePoint now, bool closing) {
 void CryptoJob::go_on() {
   Error error = make_error(ErrorKind::kTimeout, "the module has not returned from looking for the key", Retry::kLater);
   if (left_slot_) {
+    if (left_counts_) core_.group.slots[*left_slot_]->overdue();
     core_.group.router.capacity_freed(*left_slot_);
     core_.runner.tell_overdue(work_, *left_slot_, limit_);
     error = core_.runner.overdue(work_, *left_slot_, limit_);

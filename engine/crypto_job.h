@@ -72,6 +72,7 @@ private:
   // Of the one that was given up.
   Verdict verdict_{};
   std::optional<std::size_t> left_slot_;
+  bool left_counts_ = false; // against that slot
 };
 
 } // namespace hsmux

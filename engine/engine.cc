@@ -208,7 +208,7 @@ Result<KeyInfo> Engine::delete_key(KeyName name, const RequestOptions& options) 
   if (options.hard) return wait_for<KeyInfo>(DeleteKeyRequest{.key = name, .options = options});
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  return core_->management.remove(name, core_->deadline_of(options));
+  return core_->remove_key(name, core_->deadline_of(options));
 }
 
 Status Engine::cross_check(Algorithm algorithm, const RequestOptions& options) {
@@ -224,28 +224,38 @@ Status Engine::cross_check(Algorithm algorithm, const RequestOptions& options) {
   });
 }
 
-std::vector<SlotReport> Engine::slots(bool probe_all) {
+std::vector<SlotReport> Engine::slots_now() const {
   std::vector<SlotReport> reports;
   const Core::Call call(*core_);
   if (!call.admitted) return reports;
   for (std::size_t i = 0; i < core_->group.slots.size(); ++i) {
     const Slot& slot = *core_->group.slots[i];
     const SlotTraffic traffic = core_->group.router.traffic(i);
-    SlotReport report{.name = slot.name(),
-                      .module_path = slot.module().path(),
-                      .module_description = slot.module().info().description,
-                      .quirks = std::string(quirks_of(slot.token(), slot.module().path()).name),
-                      .locks = slot.module().locks(),
-                      .token = slot.token(),
-                      .stats = slot.stats(),
-                      .weight = slot.options().weight,
-                      .sessions_configured_max = slot.options().sessions_max,
-                      .in_flight = traffic.in_flight,
-                      .concurrency = traffic.concurrency,
-                      .overdue = traffic.overdue,
-                      .suspect = traffic.suspect,
-                      .mechanisms = {},
-                      .algorithms = {}};
+    reports.push_back({.name = slot.name(),
+                       .module_path = slot.module().path(),
+                       .module_description = slot.module().info().description,
+                       .quirks = std::string(quirks_of(slot.token(), slot.module().path()).name),
+                       .locks = slot.module().locks(),
+                       .token = slot.token(),
+                       .stats = slot.stats(),
+                       .weight = slot.options().weight,
+                       .sessions_configured_max = slot.options().sessions_max,
+                       .in_flight = traffic.in_flight,
+                       .concurrency = traffic.concurrency,
+                       .overdue = traffic.overdue,
+                       .mechanisms = {},
+                       .algorithms = {}});
+  }
+  return reports;
+}
+
+std::vector<SlotReport> Engine::slots(bool probe_all) {
+  std::vector<SlotReport> reports = slots_now();
+  const Core::Call call(*core_);
+  if (!call.admitted) return {};
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    const Slot& slot = *core_->group.slots[i];
+    SlotReport& report = reports[i];
     if (slot.ready()) {
       if (auto offers = read_mechanisms(slot.module(), report.token.slot_id, slot.name())) {
         report.mechanisms = std::move(*offers);
@@ -258,7 +268,6 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
       report.algorithms.push_back(
           {spec.name, choice->recipe == nullptr ? std::string_view() : choice->recipe->name, choice->reason});
     }
-    reports.push_back(std::move(report));
   }
   return reports;
 }
@@ -273,6 +282,16 @@ WorkStats Engine::work() const {
           .quarantined = stats.stuck};
 }
 
+EngineHealth Engine::health() const {
+  // Locks that the parent held are held for ever in the child.
+  if (core_->forked()) return unusable(HealthLevel::kFatal, "this process is a fork of the one that opened the engine");
+  const Core::Call call(*core_);
+  if (!call.admitted) return unusable(HealthLevel::kFailed, "the engine is closed");
+  std::vector<SlotCondition> slots;
+  for (const auto& slot : core_->group.slots) slots.push_back(condition_of(slot->name(), slot->stats()));
+  return judge(std::move(slots));
+}
+
 bool Engine::forked() const { return core_->forked(); }
 
 Status Engine::unlatch(std::string_view slot) {
@@ -280,6 +299,14 @@ Status Engine::unlatch(std::string_view slot) {
   HSMUX_CHECK(call.admitted);
   HSMUX_TRY(const std::size_t index, core_->group.find(slot));
   core_->group.slots[index]->unlatch();
+  return {};
+}
+
+Status Engine::drain(std::string_view slot, bool on) {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  HSMUX_TRY(const std::size_t index, core_->group.find(slot));
+  core_->group.slots[index]->drain(on);
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/health.h"
 #include "engine/log.h"
 #include "engine/request.h"
 #include "metrics/events.h"
@@ -111,8 +112,15 @@ public:
 
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
   std::vector<SlotReport> slots(bool probe_all = false);
+  // The same without mechanisms and algorithms, and without any call of the module: as often as one likes.
+  [[nodiscard]] std::vector<SlotReport> slots_now() const;
+  // Answered from state, never by a call of the module: for health checks, as often as they like.
+  [[nodiscard]] EngineHealth health() const;
   // An operator says that the PIN of a slot is right now.
   Status unlatch(std::string_view slot);
+  // An operator wants no request on the slot (for its maintenance), or again: what runs there ends, what waits for it
+  // alone is refused. Lasts as long as the engine.
+  Status drain(std::string_view slot, bool on = true);
 
   // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when the module
   // holds some for longer: they and all that they touch are left behind, and the completions of submitted ones run, for

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "mechanisms/canary.h"
 #include "mechanisms/spki.h"
 
 namespace hsmux {
@@ -20,7 +21,8 @@ SlotOptions slot_options(const SlotConfig& config) {
           .sessions_max = config.sessions_max,
           .weight = config.weight,
           .read_write = config.read_write,
-          .session_copies = config.session_copies};
+          .session_copies = config.session_copies,
+          .canary = {}};
 }
 
 Status check_algorithms(const Config& config) {
@@ -122,6 +124,7 @@ Deadline Engine::Core::generation_deadline(const RequestOptions& options_) const
 Status Engine::Core::open() {
   HSMUX_CHECK(check_config(config));
   HSMUX_CHECK(check_algorithms(config));
+  HSMUX_CHECK(open_audit());
   std::vector<std::shared_ptr<Module>> modules;
   for (const SlotConfig& slot : config.slots) {
     const auto module = std::ranges::find(config.modules, slot.module, &ModuleConfig::name);
@@ -142,6 +145,21 @@ Status Engine::Core::open() {
   return {};
 }
 
+Status Engine::Core::open_audit() {
+  const auto complain = [this](const std::string& text) { log(LogLevel::kError, text); };
+  HSMUX_TRY(audit, Audit::open(config.audit, complain));
+  audit->write({.event = "engine-opened"});
+  return {};
+}
+
+EventSink Engine::Core::slot_events() {
+  if (!audit->on()) return options.events;
+  return [this](const Event& event) {
+    audit->event(event);
+    if (options.events) options.events(event);
+  };
+}
+
 // All slots at once: one that answers slowly does not hold up the others.
 Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
   const Deadline deadline = Deadline::after(options.connect_timeout);
@@ -150,9 +168,11 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
     std::vector<std::jthread> openers;
     for (std::size_t i = 0; i < config.slots.size(); ++i) {
       openers.emplace_back([&, i] {
+        SlotOptions wanted = slot_options(config.slots[i]);
+        wanted.canary = [this, i](Session& session) { return canary(i, session); };
         opened[i] = Slot::open(
-            slot_options(config.slots[i]), modules[i], options.events, [this, i] { group.router.capacity_freed(i); },
-            deadline, false);
+            std::move(wanted), modules[i], slot_events(), [this, i] { group.router.capacity_freed(i); }, deadline,
+            false);
       });
     }
   }
@@ -206,6 +226,17 @@ void Engine::Core::try_recipes_of(const AlgorithmSpec& spec, std::size_t slot) {
   });
 }
 
+// With a recipe that is known to work there: the first use of a slot is no canary's matter.
+Status Engine::Core::canary(std::size_t slot, Session& session) const {
+  for (const Algorithm algorithm : canary_algorithms()) {
+    const AlgorithmSpec& spec = spec_of(algorithm);
+    const RecipeChoice* choice = group.recipes[slot].known(spec);
+    if (choice == nullptr || choice->recipe == nullptr) continue;
+    return run_canary(session, &spec, choice->recipe, group.recipes[slot].quirks());
+  }
+  return run_canary(session, nullptr, nullptr, standard_quirks());
+}
+
 Result<SlotSet> Engine::Core::usable_slots(const Key& key, KeyName name, const AlgorithmSpec& spec, Operation operation,
                                            std::string_view only_slot) const {
   HSMUX_CHECK(check_kind(key, spec));
@@ -223,9 +254,13 @@ Status Engine::Core::begin(Work& work, KeyName name, Algorithm algorithm, Operat
   work.operation = operation;
   work.deadline = deadline_of(options_);
   HSMUX_CHECK(check_operation(*work.spec, operation));
-  HSMUX_TRY(work.key, index.find(name, work.deadline));
-  HSMUX_TRY(work.eligible, usable_slots(*work.key, name, *work.spec, operation, options_.slot));
-  return {};
+  const Status found = [&]() -> Status {
+    HSMUX_TRY(work.key, index.find(name, work.deadline));
+    HSMUX_TRY(work.eligible, usable_slots(*work.key, name, *work.spec, operation, options_.slot));
+    return {};
+  }();
+  if (!found) audit->refused(operation_name(operation), name, work.spec->name, found.error());
+  return found;
 }
 
 Status Engine::Core::prepare(Work& work, ByteView data, ByteView aad, ByteView bound_to, bool prehashed) const {
@@ -285,10 +320,33 @@ Status Engine::Core::random(std::span<std::uint8_t> out, const RequestOptions& o
 
 Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
   Result<KeyInfo> info = management.generate(request, generation_deadline(request.options));
+  AuditRecord record{
+      .event = "key-generate", .key = std::string(request.label), .algorithm = spec_of(request.algorithm).name};
+  if (info) {
+    record.key_id = info->id;
+    record.slots = info->slots;
+    if (info->software_key) record.detail = "made in software and imported: for development only";
+  } else {
+    record.error = info.error();
+  }
+  audit->write(record);
   if (info && info->software_key) {
     log(LogLevel::kWarning,
         fmt::format("key '{}' (id {}) was made in software and imported: for development only", info->label, info->id));
   }
+  return info;
+}
+
+Result<KeyInfo> Engine::Core::remove_key(KeyName name, Deadline deadline) {
+  Result<KeyInfo> info = management.remove(name, deadline);
+  AuditRecord record{.event = "key-delete", .key = std::string(name)};
+  if (info) {
+    record.key_id = info->id;
+    record.slots = info->slots;
+  } else {
+    record.error = info.error();
+  }
+  audit->write(record);
   return info;
 }
 
@@ -342,6 +400,7 @@ bool Engine::Core::close(Deadline deadline) {
   for (const auto& slot : group.slots) {
     if (!slot->close(deadline)) clean = false;
   }
+  if (audit) audit->write({.event = "engine-closed", .detail = clean ? "" : "calls are stuck in a module"});
   return clean;
 }
 

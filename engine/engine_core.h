@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "engine/audit.h"
 #include "engine/engine.h"
 #include "engine/key_index.h"
 #include "engine/key_management.h"
@@ -20,10 +21,14 @@ struct Engine::Core {
         workers(threads_max(config), [this](TimePoint now) { return group.router.expire(now); }) {}
 
   Status open();
+  Status open_audit();
   Status connect(std::vector<std::shared_ptr<Module>> modules);
+  // What slots tell: to the caller's listener, and to the audit log.
+  [[nodiscard]] EventSink slot_events();
   void try_recipes();
   void try_recipes_of(const AlgorithmSpec& spec, std::size_t slot);
   bool close(Deadline deadline);
+  Status canary(std::size_t slot, Session& session) const;
 
   [[nodiscard]] Deadline deadline_of(const RequestOptions& options_) const;
   [[nodiscard]] Deadline generation_deadline(const RequestOptions& options_) const;
@@ -42,6 +47,7 @@ struct Engine::Core {
   Status verify(const VerifyRequest& request);
   Status random(std::span<std::uint8_t> out, const RequestOptions& options_);
   Result<KeyInfo> generate(const GenerateRequest& request);
+  Result<KeyInfo> remove_key(KeyName name, Deadline deadline);
   Result<KeyInfo> find_key(KeyName name, const RequestOptions& options_);
   Result<Bytes> public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_);
 
@@ -70,6 +76,7 @@ struct Engine::Core {
 
   const Config config;
   const EngineOptions options;
+  std::unique_ptr<Audit> audit; // set by open(), before anybody can ask for it
   SlotGroup group;
   KeyIndex index;
   KeyManagement management;

@@ -99,6 +99,8 @@ typedef struct hsmux_event {
   const char* slot;     /* never NULL; empty when none */
   const char* call;
   const char* algorithm;
+  const char* detail; /* a name of a table where the kind says so, such as a slot's new health: "ejected" */
+  const char* reason; /* for people; never NULL */
 } hsmux_event;
 typedef void (*hsmux_event_callback)(void* context, const hsmux_event* event);
 
@@ -219,8 +221,64 @@ HSMUX_API hsmux_status hsmux_key_exists(hsmux_engine* engine, const char* key, i
 /* Every replica. On failure the message says where the key remains. */
 HSMUX_API hsmux_status hsmux_key_delete(hsmux_engine* engine, const char* key, int64_t timeout_ms, hsmux_error* error);
 
+/* --- Health --- */
+/* Answered from memory, never by a call of the module: as often as one likes. docs/health.md says what each means. */
+
+typedef enum hsmux_health_level {
+  HSMUX_HEALTH_OK = 0,       /* every slot takes requests */
+  HSMUX_HEALTH_DEGRADED = 1, /* requests are served, but not by every slot */
+  HSMUX_HEALTH_FAILED = 2,   /* no slot can serve; it may come back by itself, or when an operator acts */
+  HSMUX_HEALTH_FATAL = 3     /* no slot can serve, and only a restart of the process cures that */
+} hsmux_health_level;
+/* "degraded"; never NULL. */
+HSMUX_API const char* hsmux_health_level_name(hsmux_health_level level);
+
+typedef struct hsmux_health_report {
+  size_t struct_size;
+  int32_t level;                /* hsmux_health_level */
+  uint32_t slots, slots_usable; /* usable: takes requests, if need be as the last one */
+  char reasons[4096];           /* why it is not ok: lines; cut at the end */
+} hsmux_health_report;
+
+typedef enum hsmux_slot_state {
+  HSMUX_SLOT_HEALTHY = 0,
+  HSMUX_SLOT_SUSPECT = 1,  /* failures of late: others are preferred until a canary has told */
+  HSMUX_SLOT_EJECTED = 2,  /* not connected, or its canary fails: used only where no other is left */
+  HSMUX_SLOT_PROBING = 3,  /* back again: gets few requests at first */
+  HSMUX_SLOT_DRAINING = 4, /* an operator wants no requests there */
+  HSMUX_SLOT_LATCHED = 5   /* a PIN was refused or withheld: an operator must act */
+} hsmux_slot_state;
+HSMUX_API const char* hsmux_slot_state_name(hsmux_slot_state state); /* "ejected"; never NULL */
+
+/* One slot, as of now. Counters are since the engine was opened. */
+typedef struct hsmux_slot_report {
+  size_t struct_size;
+  char name[64];
+  int32_t state;     /* hsmux_slot_state */
+  int32_t connected; /* logged in, its sessions usable */
+  int32_t usable, needs_restart;
+  uint64_t epoch; /* grows each time its sessions were lost */
+  double weight;
+  uint32_t sessions_idle, sessions_leased, sessions_quarantined; /* quarantined: the module does not return */
+  uint32_t sessions_target_max, sessions_configured_max;         /* target: less where the token has no more */
+  uint64_t sessions_opened, sessions_discarded;                  /* opened = idle + leased + discarded */
+  uint32_t session_copies;
+  uint32_t in_flight, concurrency; /* requests now, and at once at most */
+  uint64_t overdue;                /* requests given up on since the module did not return in time */
+  uint64_t wrong_results;          /* that the host found; none was released */
+  char reason[1024];               /* why it is not healthy; empty when it is */
+} hsmux_slot_report;
+
+HSMUX_API hsmux_status hsmux_health(hsmux_engine* engine, hsmux_health_report* report, hsmux_error* error);
+/* Calls `visit` once per slot, in the order of the configuration, on this thread. */
+typedef void (*hsmux_slot_visitor)(void* context, const hsmux_slot_report* report);
+HSMUX_API hsmux_status hsmux_slots(hsmux_engine* engine, hsmux_slot_visitor visit, void* context, hsmux_error* error);
+
 /* An operator says that the PIN of a slot is right now: one more try is made. */
 HSMUX_API hsmux_status hsmux_slot_unlatch(hsmux_engine* engine, const char* slot, hsmux_error* error);
+/* An operator wants no request on the slot (1), or again (0). What runs there ends; what waits for it alone is refused.
+ */
+HSMUX_API hsmux_status hsmux_slot_drain(hsmux_engine* engine, const char* slot, int32_t on, hsmux_error* error);
 
 /* --- Asynchronous forms --- */
 /* Inputs are copied before the call returns. On HSMUX_OK `done` runs exactly once, on a thread of the engine, never

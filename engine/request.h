@@ -220,7 +220,6 @@ struct SlotReport {
   std::uint32_t sessions_configured_max = 0;
   std::uint32_t in_flight = 0, concurrency = 0; // requests at the slot now, and at most (engine/concurrency.h)
   std::uint64_t overdue = 0;                    // requests given up on because the module did not return in time
-  bool suspect = false;                         // too many of them in a row: other slots are preferred
   std::vector<MechanismOffer> mechanisms;
   std::vector<AlgorithmOnSlot> algorithms; // those that were probed
 };

@@ -38,14 +38,13 @@ void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, Cal
            .duration = duration});
 }
 
-Router::Demand RequestRunner::demand(const Work& work, const Progress& progress, bool bounded) const {
+Router::Demand RequestRunner::demand(const Work& work, const Progress& progress) const {
   const SlotSet eligible = elsewhere(group_, progress.eligible, progress.avoid);
   return {.eligible = eligible,
           .deadline = work.deadline,
           .work = work.work_class(),
           .flow = work.flow(),
-          .wait = eligible == progress.eligible ? Router::Wait::kUntilBack : Router::Wait::kWhileReady,
-          .bounded = bounded};
+          .wait = eligible == progress.eligible ? Router::Wait::kUntilBack : Router::Wait::kWhileReady};
 }
 
 bool RequestRunner::asks_again(Progress& progress, const Error& error) {
@@ -131,7 +130,7 @@ std::optional<Result<std::size_t>> RequestRunner::conclude(const Work& work, Pro
 Result<std::size_t> RequestRunner::run(const Work& work, std::span<std::uint8_t> out) {
   Progress progress = begin(work);
   while (true) {
-    Result<RoutedLease> routed = group_.router.lease(demand(work, progress, false));
+    Result<RoutedLease> routed = group_.router.lease(demand(work, progress));
     if (!routed && asks_again(progress, routed.error())) continue;
     if (!routed) return fail(explained(std::move(routed).error(), progress));
     Outcome outcome = attempt(work, *routed, progress.copies, out);

@@ -30,7 +30,7 @@ public:
   };
   static Progress begin(const Work& work) { return {.eligible = work.eligible, .attempts = {}, .last = {}}; }
   // What the next attempt is to ask the router for.
-  [[nodiscard]] Router::Demand demand(const Work& work, const Progress& progress, bool bounded) const;
+  [[nodiscard]] Router::Demand demand(const Work& work, const Progress& progress) const;
   enum class Blame : std::uint8_t { kAttempt, kSlotHasNoRecipe, kSlotHasNoKey };
   struct Outcome {
     Result<std::size_t> result;

@@ -79,6 +79,20 @@ Router::~Router() = default;
 void Router::add(Slot& slot, std::uint32_t concurrency_min, std::uint32_t concurrency_max) {
   slots_.push_back(&slot);
   traffic_.push_back(std::make_unique<Traffic>(concurrency_min, concurrency_max));
+  note_health(slots_.size() - 1);
+}
+
+void Router::note_health(std::size_t slot) {
+  const SlotSet bit = slot_bit(slot);
+  const auto stale = [&] { return (slots_[slot]->health() == HealthState::kHealthy) == ((unwell_.load() & bit) != 0); };
+  // Again where it has changed meanwhile: the last of those who write leaves what is true.
+  while (stale()) {
+    if (slots_[slot]->health() == HealthState::kHealthy) {
+      unwell_.fetch_and(~bit);
+    } else {
+      unwell_.fetch_or(bit);
+    }
+  }
 }
 
 // --- the choice ---
@@ -118,32 +132,29 @@ std::optional<RoutedLease> Router::try_any(SlotSet slots, WorkClass work, TimePo
 }
 
 std::optional<RoutedLease> Router::try_now(const Demand& demand, TimePoint now) {
-  if ((suspects_.load(std::memory_order_relaxed) & demand.eligible) == 0) [[likely]]
+  if ((unwell_.load(std::memory_order_relaxed) & demand.eligible) == 0) [[likely]]
     return try_any(demand.eligible, demand.work, now);
-  const SlotSet first = preferred(demand.eligible, demand.bounded, now);
-  return try_any(first, demand.work, now);
+  return try_any(preferred(demand.eligible), demand.work, now);
 }
 
-// Of slots some of which are suspect: those that are not, unless none of them is ready; or one whose turn it is to be
-// tried.
-SlotSet Router::preferred(SlotSet eligible, bool bounded, TimePoint now) {
-  const SlotSet suspects = suspects_.load(std::memory_order_relaxed) & eligible;
-  SlotSet well = 0, lapsed = 0, to_probe = 0;
+// Of slots some of which are not healthy: those that are, and those that are being given requests again as far as that
+// goes. Where none of these is ready, the others: the last that can serve is never left out. Drained ones never.
+SlotSet Router::preferred(SlotSet eligible) const {
+  SlotSet well = 0, others = 0;
   for_each_slot(eligible, [&](std::size_t slot) {
     if (!slots_[slot]->ready()) return;
-    if ((suspects & slot_bit(slot)) == 0) {
-      well |= slot_bit(slot);
-      return;
+    switch (slots_[slot]->health()) {
+    case HealthState::kHealthy: well |= slot_bit(slot); break;
+    case HealthState::kProbing:
+      (count_of(traffic_[slot]->in_flight) < slots_[slot]->in_flight_max() ? well : others) |= slot_bit(slot);
+      break;
+    case HealthState::kSuspect:
+    case HealthState::kEjected: others |= slot_bit(slot); break;
+    case HealthState::kDraining:
+    case HealthState::kLatched: break;
     }
-    Traffic& traffic = *traffic_[slot];
-    const Duration::rep at = now.time_since_epoch().count();
-    if (at >= traffic.lapses_at.load(std::memory_order_relaxed)) lapsed |= slot_bit(slot);
-    Duration::rep probe_at = traffic.probe_at.load(std::memory_order_relaxed);
-    if (!bounded || to_probe != 0 || at < probe_at) return;
-    if (traffic.probe_at.compare_exchange_strong(probe_at, at + kProbeInterval.count())) to_probe = slot_bit(slot);
   });
-  if (to_probe != 0) return to_probe;
-  return well == 0 ? eligible : well | lapsed;
+  return well != 0 ? well : others;
 }
 
 Result<RoutedLease> Router::lease(const Demand& demand) {
@@ -217,35 +228,20 @@ void Router::finish(RoutedLease lease, CallStatus status, bool sample) {
   // Before the session is back: who is served next must find the room.
   take_back(traffic, lease);
   slots_[slot]->finish(std::move(lease.lease), status);
-  if (traffic.overdue_in_a_row.load(std::memory_order_relaxed) != 0) [[unlikely]]
-    cleared(slot);
   const Duration::rep ends = traffic.window_ends.load(std::memory_order_relaxed);
   if (now.time_since_epoch().count() >= ends) [[unlikely]]
     end_window(slot, now);
 }
 
-void Router::write_off(RoutedLease& lease) {
+bool Router::write_off(RoutedLease& lease) {
   Traffic& traffic = *traffic_[lease.slot];
   lease.written_off = true;
   traffic.overdue.fetch_add(1, std::memory_order_relaxed);
   const TimePoint now = MonotonicClock::now();
-  // Whose deadline left less time than the slot takes when it is well, says nothing about the slot.
-  const bool counts = now - lease.since >= 2 * traffic.service_times.at(lease.work).slow();
-  if (counts && traffic.overdue_in_a_row.fetch_add(1) + 1 >= kOverdueToSuspect) {
-    const Duration at = now.time_since_epoch();
-    traffic.lapses_at = (at + kSuspicionLapses).count();
-    if ((suspects_.fetch_or(slot_bit(lease.slot)) & slot_bit(lease.slot)) == 0) {
-      traffic.probe_at = (at + kProbeInterval).count();
-    }
-  }
   take_back(traffic, lease);
   slots_[lease.slot]->write_off(lease.lease);
-}
-
-// The module has returned in time.
-void Router::cleared(std::size_t slot) {
-  traffic_[slot]->overdue_in_a_row = 0;
-  if ((suspects_.fetch_and(~slot_bit(slot)) & slot_bit(slot)) != 0) capacity_freed(slot);
+  // Whose deadline left less time than the slot takes when it is well, says nothing about the slot.
+  return now - lease.since >= 2 * traffic.service_times.at(lease.work).slow();
 }
 
 void Router::end_window(std::size_t slot, TimePoint now) {
@@ -299,7 +295,6 @@ std::optional<Error> Router::enqueue(Waiter& waiter, const Demand& demand, TimeP
   waiter.work = demand.work;
   waiter.deadline = demand.deadline;
   waiter.wait = demand.wait;
-  waiter.bounded = demand.bounded;
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return make_error(ErrorKind::kClosed, "the engine is closed");
@@ -344,8 +339,8 @@ void Router::serve(std::size_t slot, TimePoint now, Wakes& wakes) {
     QueueEntry* next = queue_.next(slot);
     if (next == nullptr) return;
     Waiter& waiter = static_cast<Waiter&>(*next);
-    if ((suspects_.load(std::memory_order_relaxed) & slot_bit(slot)) != 0 &&
-        (preferred(waiter.eligible, waiter.bounded, now) & slot_bit(slot)) == 0) {
+    if ((unwell_.load(std::memory_order_relaxed) & waiter.eligible) != 0 &&
+        (preferred(waiter.eligible) & slot_bit(slot)) == 0) {
       return;
     }
     std::optional<RoutedLease> lease = try_slot(slot, waiter.work, now);
@@ -383,9 +378,11 @@ void Router::refuse_async(Wakes& wakes, AsyncWaiter& waiter, Error error) {
 }
 
 void Router::capacity_freed(std::size_t slot) {
-  if (waiting_.load() == 0 || slot >= slots_.size()) return; // nobody, or still being added
+  if (slot >= slots_.size()) return; // still being added
+  note_health(slot);
+  if (waiting_.load() == 0) return;
   serve_and_wake(slot);
-  if (slots_[slot]->ready()) return;
+  if (slots_[slot]->ready() && slots_[slot]->health() == HealthState::kHealthy) return;
   // Those who wait for it in vain go.
   Wakes wakes;
   {
@@ -451,10 +448,7 @@ TimePoint Router::expire(TimePoint now) {
 
 SlotTraffic Router::traffic(std::size_t slot) const {
   const Traffic& traffic = *traffic_[slot];
-  return {.in_flight = count_of(traffic.in_flight),
-          .concurrency = traffic.limit,
-          .overdue = traffic.overdue,
-          .suspect = (suspects_ & slot_bit(slot)) != 0};
+  return {.in_flight = count_of(traffic.in_flight), .concurrency = traffic.limit, .overdue = traffic.overdue};
 }
 
 Duration Router::slow(std::size_t slot, WorkClass work) const { return traffic_[slot]->service_times.at(work).slow(); }
@@ -465,6 +459,11 @@ std::optional<Error> Router::hopeless(SlotSet eligible, Wait wait) const {
   bool hope = false;
   for_each_slot(eligible, [&](std::size_t slot) {
     const SlotState state = slots_[slot]->state();
+    if (slots_[slot]->health() == HealthState::kDraining) {
+      why = make_error(ErrorKind::kUnavailable, "an operator drained the slot", Retry::kLater);
+      why->slot = slots_[slot]->name();
+      return;
+    }
     const bool may_come_back = state == SlotState::kReady || state == SlotState::kConnecting;
     if (wait == Wait::kUntilBack ? may_come_back : slots_[slot]->ready()) hope = true;
     // Only a slot that has given up tells why: the last error of another one may be long over.

@@ -38,7 +38,6 @@ struct SlotTraffic {
   std::uint32_t in_flight = 0;
   std::uint32_t concurrency = 0; // requests given to the slot at once, at most; adapts (engine/concurrency.h)
   std::uint64_t overdue = 0;     // requests given up on so far, because the module did not return in time
-  bool suspect = false;          // too many of them in a row: others are preferred
 };
 
 class Router {
@@ -47,11 +46,6 @@ public:
   // out.
   static constexpr Duration kBarging = std::chrono::microseconds(500);
   static constexpr std::size_t kWaitersMax = 100'000;
-  // So many requests overdue, one after the other, make a slot suspect (those count that took twice as long as is slow
-  // for it: short deadlines are no fault of the slot); then one request in so long finds out whether it is well again.
-  // Suspicion that nobody can look into lapses by itself.
-  static constexpr std::uint32_t kOverdueToSuspect = 3;
-  static constexpr Duration kProbeInterval = std::chrono::seconds(1), kSuspicionLapses = std::chrono::seconds(10);
 
   Router() = default;
   ~Router();
@@ -69,8 +63,6 @@ public:
     WorkClass work = kOtherWork;
     FlowId flow = 0; // whose share of the slots it takes
     Wait wait = Wait::kUntilBack;
-    // It is given up on when the module does not return in time, so it may find out how a suspect slot is.
-    bool bounded = false;
   };
   // One who waits without a thread. In the queue between lease_or_wait() and served() or a successful withdraw().
   class AsyncWaiter;
@@ -90,10 +82,11 @@ public:
   // `sample`: the time since the lease is one of the slot's service time for this class of work.
   void finish(RoutedLease lease, CallStatus status, bool sample);
   // The module has not returned in time, and nobody waits for it any more: neither slot nor pool counts the session as
-  // theirs until finish(). Not while another thread uses `lease`. capacity_freed() is the caller's to call.
-  void write_off(RoutedLease& lease);
+  // theirs until finish(). Not while another thread uses `lease`. capacity_freed() is the caller's to call. True: it
+  // counts against the slot, which the caller is to tell (Slot::overdue).
+  bool write_off(RoutedLease& lease);
 
-  // A session of `slot` may be free, or the slot is lost.
+  // A session of `slot` may be free, or the slot is lost, or its health has changed.
   void capacity_freed(std::size_t slot);
   // Every waiter ends with kClosed, and so does every later lease().
   void close();
@@ -116,7 +109,6 @@ private:
     // What is in flight in one word, so that one write changes both: how many (16 bits), and the sum of their costs.
     std::atomic<std::uint64_t> in_flight{0};
     std::atomic<std::uint32_t> limit;
-    std::atomic<std::uint32_t> overdue_in_a_row{0};
     std::atomic<std::uint64_t> completed{0}, handed_over{0}; // since the window began
     std::atomic<Duration::rep> in_system{0};                 // of those that completed
     std::atomic<Duration::rep> window_ends{0};               // since the clock's epoch
@@ -124,7 +116,6 @@ private:
     Parallelism parallelism;
 
     std::atomic<std::uint64_t> overdue{0};
-    std::atomic<Duration::rep> probe_at{0}, lapses_at{0}; // of a suspect slot; since the clock's epoch
 
     std::mutex window_mutex; // guards the next two
     TimePoint window_began{};
@@ -135,9 +126,9 @@ private:
   std::optional<RoutedLease> try_now(const Demand& demand, TimePoint now);
   std::optional<RoutedLease> try_any(SlotSet slots, WorkClass work, TimePoint now);
   std::optional<RoutedLease> try_slot(std::size_t slot, WorkClass work, TimePoint now);
-  SlotSet preferred(SlotSet eligible, bool bounded, TimePoint now);
+  [[nodiscard]] SlotSet preferred(SlotSet eligible) const;
   void take_back(Traffic& traffic, const RoutedLease& lease);
-  void cleared(std::size_t slot);
+  void note_health(std::size_t slot);
   [[nodiscard]] SlotLoad load(std::size_t slot, WorkClass work, TimePoint now) const;
   [[nodiscard]] Duration cost_of(SlotSet eligible, WorkClass work, Duration unknown) const;
   bool must_queue(SlotSet eligible, TimePoint now);
@@ -153,7 +144,7 @@ private:
   std::vector<Slot*> slots_;
   std::vector<std::unique_ptr<Traffic>> traffic_; // by slot
   std::atomic<bool> closed_{false};
-  std::atomic<SlotSet> suspects_{0};
+  std::atomic<SlotSet> unwell_{0}; // slots that are not healthy
   alignas(64) std::atomic<std::size_t> waiting_{0};
   mutable std::mutex mutex_; // guards the queue and the waiters' fields
   FairQueue queue_;
@@ -165,7 +156,6 @@ struct Router::Waiter : QueueEntry {
   WorkClass work = kOtherWork;
   Deadline deadline{TimePoint::max()};
   Wait wait = Wait::kUntilBack;
-  bool bounded = false;
   std::optional<RoutedLease> granted{};
   ThreadWaiter* thread = nullptr; // or an AsyncWaiter
 };

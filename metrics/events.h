@@ -24,6 +24,9 @@ enum class EventKind : std::uint8_t {
   kPinLatched,        // no login is tried any more until an operator acts
   kUnusual,           // the module broke a rule of PKCS#11 that we work around; `call` says where
   kOverdue,           // the module did not return from `call` in time: nobody waits for it any more
+  kSlotHealth,        // the slot's health is now `detail` (slots/slot_health.h: "healthy", ...), because of `reason`
+  kCanary,            // a canary ended: `detail` is "well", "failed" or "inconclusive"
+  kWrongResult,       // what `call` gave was wrong, as the host found; it was not released
 };
 
 // One event. `slot`, `call` and `algorithm` point to storage that outlives the callback only.
@@ -34,6 +37,8 @@ struct Event {
   unsigned long rv = 0;                // its CK_RV
   std::string_view algorithm = {};     // spec table name; empty when none
   std::chrono::nanoseconds duration{}; // of the vendor call (kOperation, kLogin, kSessionOpened)
+  std::string_view detail = {};        // a name of a table, where the kind says so
+  std::string_view reason = {};        // for people, from a table
 };
 
 // Called on the thread where the event happened, with no lock of ours held; must be thread-safe, short, and must not

@@ -34,6 +34,7 @@ public:
   Session* operator->() { return session_; }
   // The epoch that the session belongs to: object handles of other epochs are not to be used with it.
   [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
+  [[nodiscard]] bool written_off() const { return written_off_; } // for whom finishes it
 
 private:
   friend class SessionPool;

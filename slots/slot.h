@@ -18,6 +18,7 @@
 #include "slots/key_handles.h"
 #include "slots/login.h"
 #include "slots/session_pool.h"
+#include "slots/slot_health.h"
 #include "slots/token_info.h"
 
 namespace hsmux {
@@ -32,6 +33,9 @@ struct SlotOptions {
   bool read_write = true;
   SessionCopies session_copies = SessionCopies::kAuto;
   Duration copy_refresh = std::chrono::seconds(10); // how often copied keys are looked for in the token
+  // Tells a slot that does not work from requests that fail: must not depend on anything that a caller says. Any
+  // thread, several at once. Empty: C_GetSessionInfo and C_GenerateRandom.
+  std::function<Status(Session&)> canary;
 };
 
 enum class SlotState : std::uint8_t {
@@ -48,13 +52,17 @@ struct SlotStats {
   SessionPoolStats sessions;
   std::uint32_t session_copies = 0;
   std::optional<Error> last_error; // why it is not ready, or the last thing that went wrong with a session
+  HealthState health = HealthState::kEjected;
+  HealthCause cause = HealthCause::kConnecting;
+  std::uint64_t wrong_results = 0; // that the host found and that never left hsmux
 };
 
 class Slot {
 public:
   // Connects; waits for that until `deadline`. With `wait_ready` a failure to connect is the error; without it the slot
   // stays and its keeper goes on trying. `capacity_freed` is called, on any thread, when a session may be free or when
-  // the slot is lost or gives up (latched). Errors: as select_token, login and C_OpenSession; kTimeout.
+  // the slot is lost, gives up (latched) or changes its health. Errors: as select_token, login and C_OpenSession;
+  // kTimeout.
   static Result<std::unique_ptr<Slot>> open(SlotOptions options, std::shared_ptr<const Module> module, EventSink events,
                                             std::function<void()> capacity_freed, Deadline deadline, bool wait_ready);
   ~Slot();
@@ -69,7 +77,9 @@ public:
   [[nodiscard]] SlotState state() const;     // one relaxed load
   // In state kReady, and nothing puts that in doubt right now. Two relaxed loads.
   [[nodiscard]] bool ready() const;
-  [[nodiscard]] SlotStats stats() const;
+  [[nodiscard]] HealthState health() const;          // one relaxed load
+  [[nodiscard]] std::uint32_t in_flight_max() const; // while it is probing: SlotHealth
+  [[nodiscard]] SlotStats stats() const;             // no call of the module is waited for
 
   // The pool's try_acquire: never waits. Empty while the slot is not ready.
   std::optional<Lease> try_acquire();
@@ -78,6 +88,10 @@ public:
   void finish(Lease lease, CallStatus status);
   // The module does not return from a call on this session (SessionPool::write_off).
   void write_off(Lease& lease);
+  // The call took so long that it counts against the slot.
+  void overdue();
+  // What `call` gave on this slot is wrong, as the host found.
+  void wrong_result(Call call);
 
   // The handle of the one object with this class and CKA_ID, from the cache or found with the lease's session. Errors:
   // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's. `copies`: the key's session copy will do.
@@ -97,9 +111,11 @@ public:
 
   // An operator says that the PIN is right now.
   void unlatch();
+  // An operator wants no request there (true), or again (false). Connected it stays.
+  void drain(bool on);
 
   // No session is lent any more; idle sessions are closed. False when the keeper did not end by the deadline, being
-  // stuck in the module: it is left behind with all that it touches.
+  // or a canary, being stuck in the module: it is left behind with all that it touches.
   bool close(Deadline deadline);
 
 private:

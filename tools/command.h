@@ -15,6 +15,7 @@ void add_bench(CLI::App& app, Program& program);
 void add_decrypt(CLI::App& app, Program& program);
 void add_demo(CLI::App& app, Program& program);
 void add_encrypt(CLI::App& app, Program& program);
+void add_health(CLI::App& app, Program& program);
 void add_init_softhsm(CLI::App& app, Program& program);
 void add_keys(CLI::App& app, Program& program);
 void add_random(CLI::App& app, Program& program);

@@ -53,6 +53,8 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
   nlohmann::json json{
       {"name", slot.name},
       {"state", slot_state_name(slot.stats.state)},
+      {"health", health_state_name(slot.stats.health)},
+      {"health_reason", health_cause_text(slot.stats.cause)},
       {"epoch", slot.stats.epoch},
       {"weight", slot.weight},
       {"module",
@@ -81,7 +83,7 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
        {{"in_flight", slot.in_flight},
         {"concurrency", slot.concurrency},
         {"overdue", slot.overdue},
-        {"suspect", slot.suspect}}},
+        {"wrong_results", slot.stats.wrong_results}}},
       {"algorithms", std::move(algorithms)}};
   if (slot.stats.last_error) json["last_error"] = error_json(*slot.stats.last_error);
   if (mechanisms) json["mechanisms"] = mechanisms_json(slot);
@@ -99,7 +101,11 @@ std::string indented(const std::string& text) {
 std::string slot_text(const SlotReport& slot, bool mechanisms) {
   const TokenIdentity& token = slot.token;
   const SessionPoolStats& sessions = slot.stats.sessions;
-  std::string text = fmt::format("{}: {}\n", slot.name, slot_state_name(slot.stats.state));
+  std::string text =
+      fmt::format("{}: {}, {}\n", slot.name, slot_state_name(slot.stats.state), health_state_name(slot.stats.health));
+  if (slot.stats.cause != HealthCause::kNone) {
+    text += fmt::format("  health      {}\n", health_cause_text(slot.stats.cause));
+  }
   if (slot.stats.last_error) text += fmt::format("  last error  {}\n", printable(slot.stats.last_error->text()));
   text += fmt::format("  module      {} ({}), locks by {}\n", printable(slot.module_path),
                       printable(slot.module_description), slot.locks == Locks::kEngine ? "hsmux" : "the system");
@@ -112,8 +118,8 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
   if (slot.stats.session_copies > 0) text += fmt::format("  copies      of {} keys\n", slot.stats.session_copies);
   text += fmt::format("  requests    {} in flight, at most {} at once\n", slot.in_flight, slot.concurrency);
   if (slot.overdue > 0) {
-    text += fmt::format("  overdue     {} requests, {} sessions still in the module{}\n", slot.overdue,
-                        sessions.quarantined, slot.suspect ? "; others are preferred" : "");
+    text +=
+        fmt::format("  overdue     {} requests, {} sessions still in the module\n", slot.overdue, sessions.quarantined);
   }
   text += fmt::format("  quirks      {}: {}\n", slot.quirks, describe(quirks_of(token, slot.module_path)));
   std::vector<std::vector<std::string>> rows;

@@ -385,6 +385,33 @@ static void check_submitted_key_management(hsmux_engine* engine) {
   CHECK(w.status == HSMUX_KEY_NOT_FOUND && w.bad == 0);
 }
 
+static void count_slot(void* context, const hsmux_slot_report* report) {
+  CHECK(report->name[0] != '\0');
+  CHECK(report->usable == 1 || report->state == HSMUX_SLOT_DRAINING);
+  CHECK(report->sessions_opened == report->sessions_idle + report->sessions_leased + report->sessions_discarded);
+  ++*(int*)context;
+}
+
+static void check_health(hsmux_engine* engine) {
+  hsmux_health_report report;
+  int slots = 0;
+  HSMUX_INIT(&report);
+  CHECK(hsmux_health(engine, &report, NULL) == HSMUX_OK);
+  CHECK(report.level == HSMUX_HEALTH_OK && report.slots == 2 && report.slots_usable == 2 && report.reasons[0] == '\0');
+  CHECK(hsmux_slot_drain(engine, "slot-0", 1, NULL) == HSMUX_OK);
+  CHECK(hsmux_health(engine, &report, NULL) == HSMUX_OK);
+  CHECK(report.level == HSMUX_HEALTH_DEGRADED && report.slots_usable == 1);
+  CHECK(strstr(report.reasons, "slot-0 is draining") != NULL);
+  CHECK(hsmux_slots(engine, count_slot, &slots, NULL) == HSMUX_OK && slots == 2);
+  CHECK(hsmux_slot_drain(engine, "slot-0", 0, NULL) == HSMUX_OK);
+  CHECK(hsmux_health(engine, NULL, NULL) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_slots(engine, NULL, NULL, NULL) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_slot_drain(engine, "nowhere", 1, NULL) == HSMUX_INVALID_ARGUMENT);
+  CHECK(hsmux_slot_unlatch(engine, "nowhere", NULL) == HSMUX_INVALID_ARGUMENT);
+  CHECK(strcmp(hsmux_health_level_name(HSMUX_HEALTH_DEGRADED), "degraded") == 0);
+  CHECK(strcmp(hsmux_slot_state_name(HSMUX_SLOT_EJECTED), "ejected") == 0);
+}
+
 int main(int argc, char** argv) {
   hsmux_engine *engine, *second;
   uint8_t random[32] = {0}, zero[32] = {0};
@@ -407,7 +434,7 @@ int main(int argc, char** argv) {
   check_submitted_key_management(engine);
   CHECK(hsmux_random(engine, NULL, 0, random, sizeof random, NULL) == HSMUX_OK);
   CHECK(memcmp(random, zero, sizeof zero) != 0);
-  CHECK(hsmux_slot_unlatch(engine, "nowhere", NULL) == HSMUX_INVALID_ARGUMENT);
+  check_health(engine);
   second = open_engine(argv[1]); /* two engines on one token */
   CHECK(hsmux_key_delete(second, "c-rsa", 0, NULL) == HSMUX_OK);
   CHECK(hsmux_key_delete(second, "c-sign", 0, NULL) == HSMUX_OK);

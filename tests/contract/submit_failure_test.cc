@@ -30,7 +30,7 @@ TEST_F(Submit, ASlotThatHangsAgainAndAgainIsLeftAloneUntilItIsWell) {
   sim_->hang("C_Sign", slot_id(0));
   EXPECT_TRUE(eventually([&] {
     EXPECT_TRUE(submit_and_wait().has_value());
-    return engine().slots().at(0).suspect;
+    return (engine().slots_now().at(0).stats.health != HealthState::kHealthy);
   }));
   sim_->reset_counts();
   for (int i = 0; i < 100; ++i) ASSERT_TRUE(submit_and_wait().has_value());
@@ -40,7 +40,7 @@ TEST_F(Submit, ASlotThatHangsAgainAndAgainIsLeftAloneUntilItIsWell) {
   sim_->release();
   EXPECT_TRUE(eventually([&] {
     EXPECT_TRUE(submit_and_wait().has_value());
-    return !engine().slots().at(0).suspect;
+    return !(engine().slots_now().at(0).stats.health != HealthState::kHealthy);
   }));
   sim_->reset_counts();
   EXPECT_TRUE(eventually([&] {
@@ -165,7 +165,8 @@ TEST_F(Submit, ASlotThatTakesLongerThanTheFirstLimitIsLearnedAndNotSuspected) {
       const auto signature = submit_and_wait();
       EXPECT_TRUE(signature.has_value()) << why(signature);
     }
-    return !engine().slots().at(0).suspect && !engine().slots().at(1).suspect;
+    return !(engine().slots_now().at(0).stats.health != HealthState::kHealthy) &&
+           !(engine().slots_now().at(1).stats.health != HealthState::kHealthy);
   }));
 }
 
@@ -179,7 +180,8 @@ TEST_F(Submit, ShortDeadlinesMakeNoSlotSuspect) {
   }
   for (int i = 0; i < 8; ++i) {
     EXPECT_EQ(error_of(submit_and_wait(within(milliseconds(50)))).kind, ErrorKind::kTimeout);
-    EXPECT_FALSE(engine().slots().at(0).suspect || engine().slots().at(1).suspect);
+    EXPECT_FALSE((engine().slots_now().at(0).stats.health != HealthState::kHealthy) ||
+                 (engine().slots_now().at(1).stats.health != HealthState::kHealthy));
   }
 }
 
