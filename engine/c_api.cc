@@ -46,20 +46,20 @@ EngineOptions engine_options(const hsmux_open_options& options) {
   }
   if (options.event != nullptr) {
     result.events = [callback = options.event, context = options.event_context](const Event& event) {
-      const std::string slot(event.slot);
-      const std::string call(event.call);
-      const std::string algorithm(event.algorithm);
-      const std::string detail(event.detail);
-      const std::string reason(event.reason);
+      // An event's strings end with NUL (metrics/events.h): nothing is copied for each signature.
+      const auto text = [](std::string_view view) { return view.data() == nullptr ? "" : view.data(); };
       const hsmux_event plain{.struct_size = sizeof(hsmux_event),
                               .kind = static_cast<int32_t>(event.kind),
                               .ck_rv = event.rv,
                               .duration_ns = static_cast<uint64_t>(event.duration.count()),
-                              .slot = slot.c_str(),
-                              .call = call.c_str(),
-                              .algorithm = algorithm.c_str(),
-                              .detail = detail.c_str(),
-                              .reason = reason.c_str()};
+                              .slot = text(event.slot),
+                              .call = text(event.call),
+                              .algorithm = text(event.algorithm),
+                              .detail = text(event.detail),
+                              .reason = text(event.reason),
+                              .status = static_cast<int32_t>(event.status),
+                              .waited_ns = static_cast<uint64_t>(event.waited.count()),
+                              .operation = text(event.operation)};
       callback(context, &plain);
     };
   }

@@ -73,6 +73,7 @@ public:
     if (!(share >= 0 && share <= 1)) {
       return refuse("self_check.verify_share", fmt::format("{} is not allowed: 0 to 1", share));
     }
+    if (config_.metrics) HSMUX_CHECK(check_metrics(*config_.metrics));
     return check_algorithms();
   }
 
@@ -287,6 +288,21 @@ private:
     HSMUX_CHECK(text("admin.socket", path));
     if (path.size() <= kSocketPathBytesMax) return {};
     return refuse("admin.socket", fmt::format("the path has {} bytes: at most {}", path.size(), kSocketPathBytesMax));
+  }
+
+  [[nodiscard]] Status check_metrics(const MetricsConfig& wanted) const {
+    HSMUX_CHECK(text("metrics.address", wanted.address));
+    const auto address = metrics::parse_address(wanted.address);
+    if (!address) {
+      return refuse("metrics.address", fmt::format("'{}' is not allowed: IP:PORT, such as {} or [::1]:9467",
+                                                   shown(wanted.address), metrics::kDefaultAddress));
+    }
+    if (!address->loopback && !wanted.allow_remote) {
+      return refuse("metrics.address",
+                    fmt::format("{} can be reached from other machines: a loopback address, or allow_remote = true",
+                                wanted.address));
+    }
+    return {};
   }
 
   [[nodiscard]] Status check_algorithms() const {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/address.h"
 #include "slots/key_copies.h"
 #include "slots/module_locks.h"
 #include "slots/pin.h"
@@ -70,6 +71,14 @@ enum class KeyPolicy : std::uint8_t {
   kVendor,      // made in one slot and not extractable; the vendor's own means clone it into the others
 };
 
+// [metrics]: what a program that serves metrics of this engine is to do. The engine itself serves none.
+struct MetricsConfig {
+  std::string address{metrics::kDefaultAddress}; // address = "127.0.0.1:9467" or "[::1]:9467"; port 0: any free one
+  bool allow_remote = false; // allow_remote: addresses that other machines reach; the page is off then
+  bool page = true;          // page: the status page, besides /metrics, /healthz and /readyz
+  bool token_serial = false; // token_serial: tokens' serial numbers are shown, too
+};
+
 struct KeysConfig {                       // [keys]
   PlacementConfig placement;              // where `generate` puts a key when the request does not say
   KeyPolicy policy = KeyPolicy::kNone;    // policy: "none", "trusted-wrap", "vendor"; when the request does not say
@@ -102,7 +111,8 @@ struct Config {
   AuditConfig audit;
   AdminConfig admin;
   SelfCheckConfig self_check;
-  std::vector<std::string> algorithms; // algorithms = ["ecdsa-p256-sha256", ...]: probed at start; empty = all
+  std::optional<MetricsConfig> metrics; // absent: none are asked for
+  std::vector<std::string> algorithms;  // algorithms = ["ecdsa-p256-sha256", ...]: probed at start; empty = all
 };
 
 // Reads `path`. Relative paths inside are relative to its folder. Errors: kIo (cannot be read, over 1 MiB),

@@ -279,6 +279,13 @@ constexpr auto kKeysRows = std::to_array<Row<KeysConfig>>({
     {"development_software_keys", [](const Entry& e, KeysConfig& k) { return e.boolean(k.development_software_keys); }},
 });
 
+constexpr auto kMetricsRows = std::to_array<Row<MetricsConfig>>({
+    {"address", [](const Entry& e, MetricsConfig& m) { return e.text(m.address); }},
+    {"allow_remote", [](const Entry& e, MetricsConfig& m) { return e.boolean(m.allow_remote); }},
+    {"page", [](const Entry& e, MetricsConfig& m) { return e.boolean(m.page); }},
+    {"token_serial", [](const Entry& e, MetricsConfig& m) { return e.boolean(m.token_serial); }},
+});
+
 Status read_modules(const Entry& entry, std::vector<ModuleConfig>& out) {
   const toml::table* table = entry.node.as_table();
   if (table == nullptr) return entry.refuse_type("write [module.NAME] for each");
@@ -326,6 +333,7 @@ constexpr auto kFileRows = std::to_array<Row<Config>>({
     {"audit", [](const Entry& e, Config& c) { return read_table(e, kAuditRows, c.audit); }},
     {"admin", [](const Entry& e, Config& c) { return read_table(e, kAdminRows, c.admin); }},
     {"self_check", [](const Entry& e, Config& c) { return read_table(e, kSelfCheckRows, c.self_check); }},
+    {"metrics", [](const Entry& e, Config& c) { return read_table(e, kMetricsRows, c.metrics.emplace()); }},
     {"algorithms", [](const Entry& e, Config& c) { return e.texts(c.algorithms); }},
 });
 

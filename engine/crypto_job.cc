@@ -227,8 +227,13 @@ void CryptoJob::go_on() {
 // --- the end ---
 
 void CryptoJob::complete(Result<Bytes> result) {
+  tell(result ? nullptr : &result.error());
   std::exchange(done_, nullptr)(std::move(result));
   core_.job_ended();
+}
+
+void CryptoJob::tell(const Error* error) const {
+  core_.tell_request(order_.operation, order_.algorithm, MonotonicClock::now() - asked_at_, error);
 }
 
 void CryptoJob::end(Result<Bytes> result) {

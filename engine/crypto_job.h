@@ -39,6 +39,8 @@ public:
   Status start();
   // Ends it by its completion, where start() failed and its submitter was not told.
   void refuse(Error error) { end(fail(std::move(error))); }
+  // Tells the listener how it ended, where no completion does.
+  void tell(const Error* error) const;
   bool cancel() override;
 
   void run() override;
@@ -65,6 +67,7 @@ private:
   RequestRunner::Progress progress_{};
   std::shared_ptr<Task> waiting_; // this, while it is in the router's queue
 
+  const TimePoint asked_at_ = MonotonicClock::now();
   // Of the attempt that runs.
   RoutedLease* lease_ = nullptr;
   TimePoint began_{};

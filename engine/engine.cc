@@ -75,34 +75,40 @@ Result<std::size_t> Engine::sign(const SignRequest& request, std::span<std::uint
   if (request.options.hard) return into(out, sign(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  Work work;
-  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kSign, request.options));
-  HSMUX_CHECK(core_->prepare(work, request.message, {}, {}, request.prehashed));
-  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
-  return core_->runner.run(work, out);
+  return core_->told(Operation::kSign, request.algorithm, [&]() -> Result<std::size_t> {
+    Work work;
+    HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kSign, request.options));
+    HSMUX_CHECK(core_->prepare(work, request.message, {}, {}, request.prehashed));
+    HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+    return core_->runner.run(work, out);
+  });
 }
 
 Result<std::size_t> Engine::decrypt(const DecryptRequest& request, std::span<std::uint8_t> out) {
   if (request.options.hard) return into(out, decrypt(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  Work work;
-  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kDecrypt, request.options));
-  const ByteView bound_to = request.bound_to ? ByteView(*request.bound_to) : ByteView();
-  HSMUX_CHECK(core_->prepare(work, request.ciphertext, request.aad, bound_to, false));
-  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
-  return core_->runner.run(work, out);
+  return core_->told(Operation::kDecrypt, request.algorithm, [&]() -> Result<std::size_t> {
+    Work work;
+    HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kDecrypt, request.options));
+    const ByteView bound_to = request.bound_to ? ByteView(*request.bound_to) : ByteView();
+    HSMUX_CHECK(core_->prepare(work, request.ciphertext, request.aad, bound_to, false));
+    HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+    return core_->runner.run(work, out);
+  });
 }
 
 Result<std::size_t> Engine::encrypt(const EncryptRequest& request, std::span<std::uint8_t> out) {
   if (request.options.hard || encrypts_on_host(spec_of(request.algorithm))) return into(out, encrypt(request));
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  Work work;
-  HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kEncrypt, request.options));
-  HSMUX_CHECK(core_->prepare(work, request.plaintext, request.aad, {}, false));
-  HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
-  return core_->runner.run(work, out);
+  return core_->told(Operation::kEncrypt, request.algorithm, [&]() -> Result<std::size_t> {
+    Work work;
+    HSMUX_CHECK(core_->begin(work, request.key, request.algorithm, Operation::kEncrypt, request.options));
+    HSMUX_CHECK(core_->prepare(work, request.plaintext, request.aad, {}, false));
+    HSMUX_CHECK(check_room(work.output_bytes_max, out.size()));
+    return core_->runner.run(work, out);
+  });
 }
 
 Result<Bytes> Engine::sign(const SignRequest& request) {
@@ -271,6 +277,8 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
   }
   return reports;
 }
+
+const Config& Engine::config() const { return core_->config; }
 
 WorkStats Engine::work() const {
   if (core_->forked()) return {};

@@ -106,6 +106,7 @@ public:
     return submitted;
   }
 
+  [[nodiscard]] const Config& config() const;
   [[nodiscard]] WorkStats work() const;
   // In a child of the process that opened it: all requests end with kForked.
   [[nodiscard]] bool forked() const;

@@ -87,6 +87,17 @@ void Engine::Core::count_out(std::uint32_t count) {
     Parker::wake_all(word);
 }
 
+void Engine::Core::tell_request(Operation operation, Algorithm algorithm, Duration took, const Error* error) const {
+  if (!options.events) return;
+  options.events({.kind = EventKind::kRequest,
+                  .slot = {},
+                  .rv = error == nullptr ? 0 : error->rv,
+                  .algorithm = spec_of(algorithm).name,
+                  .duration = took,
+                  .status = error == nullptr ? ErrorKind{} : error->kind,
+                  .operation = operation_name(operation)});
+}
+
 Status Engine::Core::take_jobs(std::uint32_t count) {
   active.fetch_add(count);
   if (submitted.fetch_add(count) + count <= config.submit.in_flight_max && !closed()) return {};

@@ -51,6 +51,17 @@ struct Engine::Core {
   Result<KeyInfo> find_key(KeyName name, const RequestOptions& options_);
   Result<Bytes> public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_);
 
+  // Tells the listener how a signature, decryption or encryption ended; `error`: null when it worked.
+  void tell_request(Operation operation, Algorithm algorithm, Duration took, const Error* error) const;
+  // Runs one of a blocking caller and tells how it ended.
+  template <class Work> Result<std::size_t> told(Operation operation, Algorithm algorithm, Work work) {
+    if (!options.events) return work();
+    const TimePoint start = MonotonicClock::now();
+    Result<std::size_t> result = work();
+    tell_request(operation, algorithm, MonotonicClock::now() - start, result ? nullptr : &result.error());
+    return result;
+  }
+
   // A submitted request is to be taken, or so many: until job_ended() for each. Errors: kOverloaded.
   Status take_jobs(std::uint32_t count);
   void job_ended();

@@ -16,10 +16,14 @@ template <class Request> Result<Job> submit_crypto(Engine::Core& core, const Req
   HSMUX_CHECK(call.admitted);
   const auto job =
       std::make_shared<CryptoJob>(core, CryptoOrder(request, core.deadline_of(request.options)), std::move(done));
-  HSMUX_CHECK(job->prepare());
-  HSMUX_CHECK(core.take_jobs(1));
-  if (Status started = job->start(); !started) {
-    core.job_ended();
+  Status started = job->prepare();
+  if (started) started = core.take_jobs(1);
+  if (started) {
+    started = job->start();
+    if (!started) core.job_ended();
+  }
+  if (!started) {
+    job->tell(&started.error());
     return fail(std::move(started).error());
   }
   return Job(std::weak_ptr<Cancellable>(job));
@@ -36,12 +40,16 @@ Result<std::vector<Job>> submit_batch(Engine::Core& core, std::span<const Reques
         jobs.emplace_back(std::make_shared<CryptoJob>(core, CryptoOrder(batch[i], core.deadline_of(batch[i].options)),
                                                       [done, i](Result<Bytes> result) { done(i, std::move(result)); }));
     if (Status prepared = job->prepare(); !prepared) {
+      job->tell(&prepared.error());
       prepared.error().message = fmt::format("request {} of the batch: {}", i, prepared.error().message);
       return fail(std::move(prepared).error());
     }
     handles.emplace_back(std::weak_ptr<Cancellable>(job));
   }
-  HSMUX_CHECK(core.take_jobs(static_cast<std::uint32_t>(jobs.size())));
+  if (Status taken = core.take_jobs(static_cast<std::uint32_t>(jobs.size())); !taken) {
+    for (const auto& job : jobs) job->tell(&taken.error());
+    return fail(std::move(taken).error());
+  }
   const Workers::Batch together(core.workers);
   for (const auto& job : jobs) {
     if (Status started = job->start(); !started) job->refuse(std::move(started).error());

@@ -99,8 +99,11 @@ typedef struct hsmux_event {
   const char* slot;     /* never NULL; empty when none */
   const char* call;
   const char* algorithm;
-  const char* detail; /* a name of a table where the kind says so, such as a slot's new health: "ejected" */
-  const char* reason; /* for people; never NULL */
+  const char* detail;    /* a name of a table where the kind says so, such as a slot's new health: "ejected" */
+  const char* reason;    /* for people; never NULL */
+  int32_t status;        /* hsmux_status: of operations, requests, retries and discarded sessions */
+  uint64_t waited_ns;    /* of an operation: for its session */
+  const char* operation; /* "sign", "decrypt", "encrypt" or empty; never NULL */
 } hsmux_event;
 typedef void (*hsmux_event_callback)(void* context, const hsmux_event* event);
 
@@ -338,6 +341,20 @@ typedef struct hsmux_work_stats {
   uint64_t threads, idle, quarantined; /* of the engine; quarantined: the module does not let them go */
 } hsmux_work_stats;
 HSMUX_API hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_error* error);
+
+/* What this version can do, whatever the slots can: `operations` has bit 1 << hsmux_operation for what a slot does. */
+typedef void (*hsmux_algorithm_visitor)(void* context, const char* algorithm, uint32_t operations);
+HSMUX_API void hsmux_algorithms(hsmux_algorithm_visitor visit, void* context);
+
+/* The [metrics] section of the engine's configuration, for who serves metrics (metrics/hsmux_metrics.h). */
+typedef struct hsmux_metrics_settings {
+  size_t struct_size;
+  int32_t wanted;   /* 1: the section is there */
+  char address[72]; /* "127.0.0.1:9467"; the default where the section is not there */
+  int32_t allow_remote, page, token_serial;
+} hsmux_metrics_settings;
+HSMUX_API hsmux_status hsmux_get_metrics_settings(hsmux_engine* engine, hsmux_metrics_settings* settings,
+                                                  hsmux_error* error);
 
 /* Cancels what has not started: its completion runs with HSMUX_CANCELLED. HSMUX_CONFLICT: it has started or ended. */
 HSMUX_API hsmux_status hsmux_cancel(hsmux_engine* engine, hsmux_job job, hsmux_error* error);

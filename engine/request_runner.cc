@@ -27,15 +27,18 @@ SlotSet elsewhere(const SlotGroup& group, SlotSet eligible, SlotSet avoid) {
 
 } // namespace
 
-void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status,
-                         Duration duration) const {
+void RequestRunner::emit(EventKind kind, std::size_t slot, const Work& work, const Error* error, Duration duration,
+                         Duration waited) const {
   if (!events_) return;
   events_({.kind = kind,
            .slot = group_.slots[slot]->name(),
-           .call = call_name(status.call),
-           .rv = status.rv,
+           .call = call_name(error == nullptr ? Call::kNone : error->call),
+           .rv = error == nullptr ? 0 : error->rv,
            .algorithm = work.spec->name,
-           .duration = duration});
+           .duration = duration,
+           .status = error == nullptr ? ErrorKind{} : error->kind,
+           .operation = operation_name(work.operation),
+           .waited = waited});
 }
 
 Router::Demand RequestRunner::demand(const Work& work, const Progress& progress) const {
@@ -77,8 +80,8 @@ RequestRunner::Outcome RequestRunner::attempt(const Work& work, RoutedLease& rou
   Result<std::size_t> result =
       carry_out(work, *(*choice)->recipe, recipes.quirks(), *routed.lease, handle->handle, out);
   if (events_) {
-    emit(EventKind::kOperation, routed.slot, work, result ? CallStatus{} : result.error().status(),
-         MonotonicClock::now() - start);
+    emit(EventKind::kOperation, routed.slot, work, result ? nullptr : &result.error(), MonotonicClock::now() - start,
+         routed.since - routed.asked);
   }
   return {std::move(result), Blame::kAttempt, handle->is_copy};
 }
@@ -122,7 +125,7 @@ std::optional<Result<std::size_t>> RequestRunner::conclude(const Work& work, Pro
     break;
   case Step::kElsewhere: progress.avoid = slot_bit(slot); break;
   }
-  emit(EventKind::kRetry, slot, work, error.status(), {});
+  emit(EventKind::kRetry, slot, work, &error, {});
   progress.last = std::move(error);
   return std::nullopt;
 }
@@ -151,7 +154,9 @@ Error RequestRunner::overdue(const Work& work, std::size_t slot, Duration after)
 }
 
 void RequestRunner::tell_overdue(const Work& work, std::size_t slot, Duration after) const {
-  emit(EventKind::kOverdue, slot, work, {call_of(work.operation), 0}, after);
+  if (!events_) return;
+  const Error error = overdue(work, slot, after);
+  emit(EventKind::kOverdue, slot, work, &error, after);
 }
 
 Status RequestRunner::run_plain(SlotSet eligible, Deadline deadline, const std::function<Status(Session&)>& attempt) {

@@ -52,7 +52,8 @@ public:
   void tell_overdue(const Work& work, std::size_t slot, Duration after) const;
 
 private:
-  void emit(EventKind kind, std::size_t slot, const Work& work, CallStatus status, Duration duration) const;
+  void emit(EventKind kind, std::size_t slot, const Work& work, const Error* error, Duration duration,
+            Duration waited = {}) const;
 
   SlotGroup& group_;
   KeyIndex& index_;

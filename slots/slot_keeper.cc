@@ -241,7 +241,11 @@ void Slot::Keeper::open_session() {
     return pool_.add(std::move(*session), epoch);
   }
   const Error& error = session.error();
-  emit({.kind = EventKind::kSessionOpenFailed, .slot = {}, .call = call_name(error.call), .rv = error.rv});
+  emit({.kind = EventKind::kSessionOpenFailed,
+        .slot = {},
+        .call = call_name(error.call),
+        .rv = error.rv,
+        .status = error.kind});
   const Disposition row = disposition(error.status());
   // A full token is not a fault: what it gave is its limit.
   if (error.rv == CKR_SESSION_COUNT) pool_.learn_limit();
@@ -281,7 +285,11 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
     }
   }
   if (row.session == SessionFate::kDiscard) {
-    emit({.kind = EventKind::kSessionDiscarded, .slot = {}, .call = call_name(status.call), .rv = status.rv});
+    emit({.kind = EventKind::kSessionDiscarded,
+          .slot = {},
+          .call = call_name(status.call),
+          .rv = status.rv,
+          .status = row.kind});
   }
   pool_.finish(std::move(lease), status);
   if (work) signal();

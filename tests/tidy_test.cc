@@ -91,7 +91,7 @@ TEST(Tidy, IncludesOnlyPointToLowerLayers) {
       {"metrics", {"metrics", "engine/hsmux.h"}},
       {"slots", {"metrics/events.h", "slots"}},
       {"mechanisms", {"metrics/events.h", "slots", "mechanisms"}},
-      {"engine", {"metrics/events.h", "slots", "mechanisms", "engine"}},
+      {"engine", {"metrics/events.h", "metrics/address.h", "slots", "mechanisms", "engine"}},
       {"tools", {"metrics", "slots", "mechanisms", "engine", "tools"}},
       {"driver", {"metrics", "engine", "driver"}},
   };
@@ -101,7 +101,8 @@ TEST(Tidy, IncludesOnlyPointToLowerLayers) {
     if (!std::regex_search(line, match, include)) {
       return line.starts_with("#include \"") ? "includes of ours are \"folder/file.h\"" : "";
     }
-    if (file.path == "metrics/events.h") return "the bottom layer includes nothing of ours";
+    if (file.path == "metrics/events.h" || file.path == "metrics/address.h")
+      return "the bottom layer includes nothing of ours";
     const auto& lower = allowed.at(file.path.substr(0, file.path.find('/')));
     const bool fine = std::ranges::any_of(
         lower, [&](const std::string& entry) { return entry == match[1].str() || entry == match[2].str(); });

@@ -84,8 +84,18 @@ key_generation_ms = 3600000
 placement = "quorum"
 quorum = 1
 development_software_keys = true
+[metrics]
+address = "[::1]:0"
+allow_remote = true
+page = false
+token_serial = true
 )");
   ASSERT_TRUE(config) << config.error().message;
+  ASSERT_TRUE(config->metrics);
+  EXPECT_EQ(config->metrics->address, "[::1]:0");
+  EXPECT_TRUE(config->metrics->allow_remote);
+  EXPECT_FALSE(config->metrics->page);
+  EXPECT_TRUE(config->metrics->token_serial);
   ASSERT_EQ(config->modules.size(), 1U);
   const ModuleConfig& module = config->modules[0];
   EXPECT_EQ(module.name, "soft");
@@ -116,6 +126,24 @@ development_software_keys = true
   EXPECT_EQ(config->keys.placement.quorum, 1U);
   EXPECT_TRUE(config->keys.development_software_keys);
   EXPECT_THAT(config->algorithms, ElementsAre("ecdsa-p256-sha256", "aes-256-gcm"));
+}
+
+TEST(Config, MetricsListenOnThisMachineUnlessMoreIsAllowed) {
+  const auto config = parse(kModule + kSlot + "[metrics]\n");
+  ASSERT_TRUE(config && config->metrics);
+  EXPECT_EQ(config->metrics->address, "127.0.0.1:9467");
+  EXPECT_FALSE(config->metrics->allow_remote);
+  EXPECT_TRUE(config->metrics->page);
+  EXPECT_FALSE(parse(kModule + kSlot)->metrics) << "nobody asked for them";
+  const auto metrics_error = [](const std::string& lines) { return error_of(kModule + kSlot + "[metrics]\n" + lines); };
+  EXPECT_EQ(metrics_error("address = \"0.0.0.0:9467\""),
+            "hsmux.toml:7: metrics.address: 0.0.0.0:9467 can be reached from other machines: a loopback address, or "
+            "allow_remote = true");
+  EXPECT_EQ(metrics_error("address = \"0.0.0.0:9467\"\nallow_remote = true"), "no error");
+  EXPECT_EQ(metrics_error("address = \"localhost:9467\""),
+            "hsmux.toml:7: metrics.address: 'localhost:9467' is not allowed: IP:PORT, such as 127.0.0.1:9467 or "
+            "[::1]:9467");
+  EXPECT_THAT(metrics_error("port = 1"), HasSubstr("allowed here: address, allow_remote, page, token_serial"));
 }
 
 TEST(Config, TheSmallestFileHasTheDocumentedDefaults) {
