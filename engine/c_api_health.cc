@@ -47,6 +47,11 @@ hsmux_slot_report plain(const SlotReport& slot) {
   report.overdue = slot.overdue;
   report.wrong_results = slot.stats.wrong_results;
   c_abi::copy(condition.reason, report.reason);
+  c_abi::copy(slot.token.label, report.token_label);
+  c_abi::copy(slot.token.model, report.token_model);
+  c_abi::copy(slot.token.firmware, report.token_firmware);
+  c_abi::copy(slot.token.serial, report.token_serial);
+  c_abi::copy(slot.module_path, report.module_path);
   return report;
 }
 

@@ -270,6 +270,8 @@ typedef struct hsmux_slot_report {
   uint64_t overdue;                /* requests given up on since the module did not return in time */
   uint64_t wrong_results;          /* that the host found; none was released */
   char reason[1024];               /* why it is not healthy; empty when it is */
+  char token_label[40], token_model[24], token_firmware[16], token_serial[24];
+  char module_path[256];
 } hsmux_slot_report;
 
 HSMUX_API hsmux_status hsmux_health(hsmux_engine* engine, hsmux_health_report* report, hsmux_error* error);

@@ -18,6 +18,7 @@ void add_encrypt(CLI::App& app, Program& program);
 void add_health(CLI::App& app, Program& program);
 void add_init_softhsm(CLI::App& app, Program& program);
 void add_keys(CLI::App& app, Program& program);
+void add_monitor(CLI::App& app, Program& program);
 void add_random(CLI::App& app, Program& program);
 void add_selftest(CLI::App& app, Program& program);
 void add_sign(CLI::App& app, Program& program);

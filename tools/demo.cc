@@ -14,6 +14,7 @@
 #include "mechanisms/host_crypto.h"
 #include "tools/command.h"
 #include "tools/latencies.h"
+#include "tools/metrics_service.h"
 #include "tools/terminal.h"
 
 namespace hsmux {
@@ -31,6 +32,7 @@ struct DemoOptions {
   std::uint32_t seconds = 5;
   std::uint32_t callers = 2; // per algorithm
   std::string key_prefix = "demo";
+  std::string metrics; // where to serve them; empty: nowhere
 };
 
 struct Job {
@@ -341,8 +343,19 @@ double drive(const Callers& callers, std::uint32_t wanted) {
 Result<ExitCode> demo(Program& program, const DemoOptions& options) {
   HSMUX_TRY(const Config config, program.read_configuration());
   SlotCounts counts(config);
+  MetricsService service;
   HSMUX_TRY(const std::unique_ptr<Engine> engine,
-            program.open_engine({.events = [&counts](const Event& event) { counts.record(event); }}));
+            program.open_engine({.events = [&counts, metrics = service.events()](const Event& event) {
+              counts.record(event);
+              metrics(event);
+            }}));
+  MetricsConfig wanted = config.metrics.value_or(MetricsConfig{});
+  std::unique_ptr<MetricsService::Serving> serving;
+  if (!options.metrics.empty()) {
+    wanted.address = options.metrics;
+    HSMUX_TRY(serving, service.start(*engine, wanted, program.log_sink()));
+    program.note("metrics at http://" + service.listens_at() + "/");
+  }
   program.hush(LogLevel::kError); // software keys of a development set-up are what is shown here
   DemoKeys keys(*engine, program);
   Callers callers;
@@ -380,12 +393,17 @@ void add_demo(CLI::App& app, Program& program) {
       ->type_name("N");
   command->add_option("--key-prefix", options->key_prefix, "Keys are named PREFIX-sign, PREFIX-decrypt, PREFIX-encrypt")
       ->type_name("PREFIX");
+  command
+      ->add_option("--metrics", options->metrics,
+                   "Serve metrics and the status page there meanwhile, such as 127.0.0.1:9467")
+      ->type_name("ADDRESS");
   command->footer(
       "Uses the keys of those names where they exist, else makes them and deletes them at the end. Latencies\n"
       "include waiting for a session. Not a benchmark: callers, checks and HSM share this machine.\n"
       "Examples:\n"
       "  hsmux demo\n"
       "  hsmux demo --seconds 30 --callers 8 --json\n"
+      "  hsmux demo --seconds 600 --metrics 127.0.0.1:9467\n"
       "Global options: see hsmux --help.");
   program.on(*command, [&program, options] { return demo(program, *options); });
 }

@@ -38,6 +38,7 @@ void add_commands(CLI::App& app, Program& program) {
   add_selftest(app, program);
   add_demo(app, program);
   add_bench(app, program);
+  add_monitor(app, program);
   add_sim(app, program);
 }
 

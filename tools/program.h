@@ -80,6 +80,10 @@ public:
   // Usage errors, which have no Error of their own before the options are known.
   static void report(const Error& error, bool json);
 
+  // Writes to the program's log; may outlive this object.
+  [[nodiscard]] LogSink log_sink() const {
+    return [log = log_](LogLevel level, const std::string& message) { log->write(level, message); };
+  }
   // Log lines below `level` are not shown, whatever --log-level says.
   void hush(LogLevel level) { log_->raise(level); }
 
