@@ -24,6 +24,7 @@ struct EngineOptions {
   bool set_module_environment = false;
   // How many slots must be ready for open() to succeed; 0 = all. The others are tried again in the background.
   std::size_t slots_at_start_min = 0;
+  bool slots_may_be_down = false; // open() succeeds even when none is ready, whatever slots_at_start_min says
   std::chrono::milliseconds connect_timeout{30'000};
 };
 

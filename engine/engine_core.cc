@@ -210,7 +210,7 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
   }
   const std::size_t needed =
       options.slots_at_start_min == 0 ? group.slots.size() : std::min(options.slots_at_start_min, group.slots.size());
-  if (ready < needed) return fail(std::move(*first));
+  if (ready < needed && !options.slots_may_be_down) return fail(std::move(*first));
   return {};
 }
 

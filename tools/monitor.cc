@@ -16,6 +16,20 @@ struct MonitorOptions {
   bool allow_remote = false;
 };
 
+// Before the slots are connected. The configuration's own address was checked with it.
+Status check_address(const MetricsConfig& wanted) {
+  const auto address = metrics::parse_address(wanted.address);
+  if (!address) {
+    return fail(ErrorKind::kInvalidArgument, fmt::format("--address: '{}' is not allowed: IP:PORT, such as {}",
+                                                         wanted.address, metrics::kDefaultAddress));
+  }
+  if (address->loopback || wanted.allow_remote) return {};
+  return fail(
+      ErrorKind::kInvalidArgument,
+      fmt::format("--address: {} can be reached from other machines: give --allow-remote, too, if that is meant",
+                  wanted.address));
+}
+
 Status announce(const Program& program, const std::string& at, bool page) {
   if (program.options.json) return Program::print_json({{"listening", at}, {"page", page}});
   if (at.empty()) return {};
@@ -28,9 +42,10 @@ Result<ExitCode> monitor(Program& program, const MonitorOptions& options) {
   MetricsConfig wanted = config.metrics.value_or(MetricsConfig{});
   if (!options.address.empty()) wanted.address = options.address;
   wanted.allow_remote = wanted.allow_remote || options.allow_remote;
+  HSMUX_CHECK(check_address(wanted));
   MetricsService service;
   HSMUX_TRY(const std::unique_ptr<Engine> engine,
-            program.open_engine({.events = service.events(), .slots_at_start_min = 1, .only = kCheapestProbe}));
+            program.open_engine({.events = service.events(), .slots_may_be_down = true, .only = kCheapestProbe}));
   HSMUX_TRY(const std::unique_ptr<MetricsService::Serving> serving, service.start(*engine, wanted, program.log_sink()));
   const auto address = metrics::parse_address(wanted.address);
   HSMUX_CHECK(announce(program, service.listens_at(), wanted.page && address->loopback));
@@ -56,7 +71,7 @@ void add_monitor(CLI::App& app, Program& program) {
                   "for that a program has its own metrics (docs/metrics.md).\n"
                   "Examples:\n"
                   "  hsmux monitor\n"
-                  "  hsmux monitor --address 127.0.0.1:9500 --slots-at-start 1\n"
+                  "  hsmux monitor --address 127.0.0.1:9500 --slot hsm-a\n"
                   "  hsmux monitor --address 10.0.0.7:9467 --allow-remote --json\n"
                   "Global options: see hsmux --help.");
   program.on(*command, [&program, options] { return monitor(program, *options); });

@@ -153,6 +153,7 @@ Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions& open) {
   engine_options.events = open.events;
   engine_options.log = log_sink();
   engine_options.set_module_environment = true;
+  engine_options.slots_may_be_down = open.slots_may_be_down && !options.slots_at_start_min;
   engine_options.slots_at_start_min = options.slots_at_start_min.value_or(open.slots_at_start_min);
   if (options.timeout_ms) engine_options.connect_timeout = std::chrono::milliseconds(*options.timeout_ms);
 

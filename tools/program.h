@@ -34,6 +34,7 @@ struct GlobalOptions {
 struct OpenOptions {
   EventSink events = {};              // called on any thread
   std::size_t slots_at_start_min = 0; // 0 = all; --slots-at-start goes first
+  bool slots_may_be_down = false;     // for who watches: go on when none is ready; --slots-at-start goes first
   // The one algorithm that is wanted: others need not be probed at start, which may make an HSM generate RSA keys.
   std::optional<Algorithm> only = std::nullopt;
 };

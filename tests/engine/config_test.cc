@@ -215,7 +215,7 @@ TEST(Config, AnUnknownKeyListsTheKeysOfItsTable) {
       "hsmux.toml:6: slot.sesions_max: unknown key: allowed here: name, module, token_label, serial, slot_id, uri, "
       "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, session_copies, "
       "read_write");
-  EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, submit, keys, algorithms"));
+  EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, submit, keys, "));
   EXPECT_THAT(error_of(kModule + "timeout = 1\n" + kSlot),
               StartsWith("hsmux.toml:3: module.soft.timeout: unknown key"));
 }
