@@ -15,6 +15,7 @@
 
 #include "mechanisms/quirks.h"
 #include "mechanisms/spec.h"
+#include "metrics/table.h"
 #include "slots/disposition.h"
 #include "slots/mechanism_name.h"
 
@@ -300,6 +301,65 @@ TEST(Tidy, DocsVendorsHasTheRowsOfTheQuirksTable) {
       "docs/vendors.md",
       "| row | known by the beginning of | GCM IV by | Edwards point | Edwards parameters | RFC 5649 | evidence |",
       rows);
+}
+
+TEST(Tidy, DocsMetricsHasTheRowsOfTheMetricsTable) {
+  std::vector<std::string> rows;
+  for (const metrics::MetricRow& row : metrics::kTable) {
+    std::string labels(row.labels);
+    for (std::size_t at = 0; (at = labels.find(',', at)) != std::string::npos; at += 2) labels.insert(at + 1, " ");
+    rows.push_back(fmt::format("| `{}` | {} | {} | {} |", row.name, metrics::type_name(row.type), labels, row.help));
+  }
+  check_table("docs/metrics.md", "| metric | type | labels | meaning |", rows);
+}
+
+// What monitoring asks for exists: names of metrics, with the endings that Prometheus adds to a histogram's.
+TEST(Tidy, EveryMetricThatIsNamedIsInTheTable) {
+  std::set<std::string> known;
+  for (const metrics::MetricRow& row : metrics::kTable) {
+    known.insert(std::string(row.name));
+    if (row.type != metrics::Type::kHistogram) continue;
+    for (const char* ending : {"_bucket", "_sum", "_count"}) known.insert(std::string(row.name) + ending);
+  }
+  static const std::regex name(R"(\bhsmux_[a-z_]+\b)");
+  std::size_t found = 0;
+  for (const char* folder : {"deploy", "docs"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+      const std::string file = entry.path().filename();
+      const bool of_metrics = folder == std::string("deploy") || file == "metrics.md" || file == "operations.md";
+      if (!entry.is_regular_file() || !of_metrics) continue;
+      const std::string text = read(entry.path());
+      for (std::sregex_iterator at(text.begin(), text.end(), name), end; at != end; ++at) {
+        const std::string word = at->str();
+        if (word.starts_with("hsmux_metrics") || word == "hsmux_tidy_test") continue; // a library and a program
+        ++found;
+        EXPECT_TRUE(known.contains(word))
+            << entry.path() << " names " << word << ", which metrics/table.h does not have";
+      }
+    }
+  }
+  EXPECT_GT(found, 50U);
+}
+
+TEST(Tidy, DocsOperationsSaysWhatToDoForEveryAlertAndState) {
+  const std::string rules = read(kRoot / "deploy/prometheus/hsmux-rules.yml");
+  const std::string tests = read(kRoot / "deploy/prometheus/hsmux-rules-test.yml");
+  static const std::regex alert(R"(alert: (\w+))");
+  std::set<std::string> alerts;
+  for (std::sregex_iterator at(rules.begin(), rules.end(), alert), end; at != end; ++at) alerts.insert((*at)[1]);
+  EXPECT_GT(alerts.size(), 10U);
+  for (const std::string& one : alerts) {
+    EXPECT_EQ(document_rows(fmt::format("| {} |", one), "docs/operations.md").size(), 1U)
+        << "docs/operations.md does not say what to do for " << one;
+    EXPECT_NE(tests.find("alertname: " + one + "\n        exp_alerts:"), std::string::npos)
+        << one << " is never tested";
+  }
+  for (const std::string_view state : metrics::kSlotStates) {
+    EXPECT_EQ(document_rows(fmt::format("| slot `{}` |", state), "docs/operations.md").size(), 1U) << state;
+  }
+  for (const std::string_view state : metrics::kHealthStates) {
+    EXPECT_EQ(document_rows(fmt::format("| engine `{}` |", state), "docs/operations.md").size(), 1U) << state;
+  }
 }
 
 TEST(Tidy, DocsErrorsExplainsEveryKind) {

@@ -12,6 +12,7 @@
 #include "engine/router.h"
 #include "mechanisms/key_name.h"
 #include "mechanisms/key_template.h"
+#include "metrics/collector.h"
 #include "slots/pkcs11.h"
 #include "tests/token_folder.h"
 
@@ -99,6 +100,48 @@ void sign(benchmark::State& state) {
   }
 }
 BENCHMARK(sign)->Threads(1)->Threads(2)->UseRealTime();
+
+// What metrics add to a signature: an attempt and a request are counted.
+metrics::Collector& collector() {
+  static metrics::Collector made([] {
+    std::vector<metrics::OperationKind> kinds;
+    for (const AlgorithmSpec& spec : spec_table()) {
+      kinds.push_back({.operation = spec.signs ? "sign" : "decrypt", .algorithm = std::string(spec.name)});
+    }
+    return kinds;
+  }());
+  return made;
+}
+
+void count_a_signature(benchmark::State& state) {
+  const Event attempt{.kind = EventKind::kOperation,
+                      .slot = "hsm-a",
+                      .algorithm = "ecdsa-p256-sha256",
+                      .duration = std::chrono::microseconds(50),
+                      .operation = "sign",
+                      .waited = std::chrono::nanoseconds(200)};
+  Event request = attempt;
+  request.kind = EventKind::kRequest;
+  for (auto _ : state) {
+    collector().record(attempt);
+    collector().record(request);
+  }
+}
+BENCHMARK(count_a_signature)->Threads(1)->Threads(2)->UseRealTime();
+
+// sign() again, of an engine whose events are counted: with the clock readings that they need.
+void sign_and_count(benchmark::State& state) {
+  static const std::unique_ptr<Engine> engine =
+      take(Engine::open(bench().config, {.events = [](const Event& event) { collector().record(event); }, .log = {}}));
+  const std::array<std::uint8_t, 32> digest{};
+  std::array<std::uint8_t, 128> out{};
+  const SignRequest request{
+      .key = "bench", .algorithm = Algorithm::kEcdsaP256Sha256, .message = digest, .prehashed = true, .options = {}};
+  for (auto _ : state) {
+    if (!engine->sign(request, out)) state.SkipWithError("failed");
+  }
+}
+BENCHMARK(sign_and_count)->Threads(1)->Threads(2)->UseRealTime();
 
 // The same two calls by the module alone.
 void sign_by_the_module_alone(benchmark::State& state) {
