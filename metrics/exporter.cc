@@ -1,6 +1,7 @@
 #include "metrics/exporter.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "metrics/page.h"
 #include "metrics/status_report.h"
@@ -33,6 +34,7 @@ std::expected<void, std::string> Exporter::start(ExporterOptions options, Snapsh
   source_ = std::move(source);
   exposition_ = std::make_unique<Exposition>(collector_, source_, options_.version, options_.token_serial);
   const std::lock_guard lock(mutex_);
+  owner_ = getpid();
   server_ = std::make_unique<Server>(
       *address, [this](std::string_view path) { return page(path); },
       [this](const std::string& text) {
@@ -58,6 +60,12 @@ void Exporter::keep_trying() {
 }
 
 void Exporter::stop() {
+  if (owner_ != 0 && owner_ != getpid()) {
+    // A fork's copy: its threads never were in this process, and nobody would end what waits for them.
+    (void)server_.release();
+    if (listener_.joinable()) (void)new std::thread(std::move(listener_));
+    return;
+  }
   std::unique_ptr<Server> server;
   std::thread listener;
   {

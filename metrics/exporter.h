@@ -2,6 +2,8 @@
 // engine that goes on without it, because its port is taken, misses nothing else. Thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <expected>
 #include <memory>
@@ -53,6 +55,7 @@ private:
   SnapshotSource source_;
   std::unique_ptr<Exposition> exposition_;
 
+  pid_t owner_ = 0;          // the process that started it
   mutable std::mutex mutex_; // guards what follows
   std::condition_variable changed_;
   std::unique_ptr<Server> server_;

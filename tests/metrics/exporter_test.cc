@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -177,6 +179,20 @@ TEST_F(ExporterTest, APortThatIsTakenIsWarnedOfAndTriedAgain) {
   while (exporter_.port() == 0 && std::chrono::steady_clock::now() < give_up) std::this_thread::yield();
   ASSERT_EQ(exporter_.port(), port);
   EXPECT_THAT(get("/metrics").body, HasSubstr("hsmux_slot_losses_total{slot=\"hsm-a\"} 1"));
+}
+
+TEST_F(ExporterTest, InAChildOfForkItEndsWithoutWaitingForThreadsThatAreNotThere) {
+  ASSERT_TRUE(start());
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20); // a signal is no exit
+    exporter_.stop();
+    _exit(7);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+  EXPECT_EQ(get("/metrics").status, 200) << "the parent's goes on";
 }
 
 TEST_F(ExporterTest, AsksNobodyAnyMoreOnceStopped) {
