@@ -33,27 +33,31 @@ std::expected<void, std::string> Exporter::start(ExporterOptions options, Snapsh
   options_ = std::move(options);
   source_ = std::move(source);
   exposition_ = std::make_unique<Exposition>(collector_, source_, options_.version, options_.token_serial);
-  const std::lock_guard lock(mutex_);
-  owner_ = getpid();
-  server_ = std::make_unique<Server>(
+  auto server = std::make_unique<Server>(
       *address, [this](std::string_view path) { return page(path); },
-      [this](const std::string& text) {
-        if (options_.warn) options_.warn("metrics: " + text);
+      [warn = options_.warn](const std::string& text) {
+        if (warn) warn("metrics: " + text);
       });
-  if (server_->listen()) return {};
-  if (options_.warn) {
+  const bool listens = server->listen(Server::Failure::kTold);
+  if (!listens && options_.warn) {
     options_.warn(fmt::format("metrics: {} cannot be listened on; everything else goes on, and it is tried again every "
                               "{} s",
                               options_.address, kTryAgain.count()));
   }
-  listener_ = std::thread([this] { keep_trying(); });
+  const std::lock_guard lock(mutex_);
+  owner_ = getpid();
+  server_ = std::move(server);
+  if (!listens) listener_ = std::thread([this, waiting = server_.get()] { keep_trying(*waiting); });
   return {};
 }
 
-void Exporter::keep_trying() {
-  std::unique_lock lock(mutex_);
-  while (!changed_.wait_for(lock, kTryAgain, [this] { return stopping_; })) {
-    if (!server_->listen()) continue;
+void Exporter::keep_trying(Server& server) {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      if (changed_.wait_for(lock, kTryAgain, [this] { return stopping_; })) return;
+    }
+    if (!server.listen(Server::Failure::kQuiet)) continue;
     if (options_.warn) options_.warn(fmt::format("metrics: {} is listened on now", options_.address));
     return;
   }
@@ -75,8 +79,11 @@ void Exporter::stop() {
     listener = std::move(listener_);
   }
   if (listener.joinable()) listener.join();
-  const std::lock_guard lock(mutex_);
-  server_.reset(); // waits for the requests under way
+  {
+    const std::lock_guard lock(mutex_);
+    server = std::move(server_);
+  }
+  server.reset(); // waits for the requests under way, which may warn somebody: without the lock
 }
 
 std::uint16_t Exporter::port() const {

@@ -48,7 +48,7 @@ public:
 private:
   static constexpr std::chrono::seconds kTryAgain{5};
   [[nodiscard]] std::optional<Answer> page(std::string_view path) const;
-  void keep_trying();
+  void keep_trying(Server& server);
 
   Collector collector_;
   ExporterOptions options_; // written by start() only, as the next two

@@ -58,8 +58,9 @@ Server::~Server() {
   if (context_ != nullptr) mg_stop(context_);
 }
 
-bool Server::listen() {
+bool Server::listen(Failure failure) {
   if (context_ != nullptr) return true;
+  quiet_ = failure == Failure::kQuiet;
   const std::string port = address_.text();
   const std::array<const char*, 13> options{"listening_ports",
                                             port.c_str(),
@@ -78,6 +79,7 @@ bool Server::listen() {
   callbacks.begin_request = on_request;
   callbacks.log_message = on_message;
   context_ = mg_start(&callbacks, this, const_cast<const char**>(options.data()));
+  quiet_ = false;
   if (context_ == nullptr) return false;
   mg_server_port bound{};
   if (mg_get_server_ports(context_, 1, &bound) == 1) port_ = static_cast<std::uint16_t>(bound.port);
@@ -86,7 +88,7 @@ bool Server::listen() {
 
 int Server::on_message(const mg_connection* connection, const char* message) {
   const auto* self = static_cast<const Server*>(mg_get_user_data(mg_get_context(connection)));
-  if (self != nullptr && self->warn_) self->warn_(message);
+  if (self != nullptr && self->warn_ && !self->quiet_) self->warn_(message);
   return 1; // not to standard error as well
 }
 

@@ -1,6 +1,7 @@
 // A small HTTP server over civetweb: it answers GET for a few paths and nothing else. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,8 +32,9 @@ public:
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // False: the port cannot be had, `warn` was told why. Once it listens, no more.
-  bool listen();
+  // False: the port cannot be had; `warn` was told why, or not. Once it listens, no more. One thread at a time.
+  enum class Failure : std::uint8_t { kTold, kQuiet };
+  bool listen(Failure failure);
   // The port in use; 0 while it does not listen.
   [[nodiscard]] std::uint16_t port() const { return port_; }
 
@@ -48,7 +50,8 @@ private:
   const Address address_;
   const Pages pages_;
   const std::function<void(const std::string&)> warn_;
-  std::uint16_t port_ = 0;
+  std::atomic<std::uint16_t> port_{0};
+  std::atomic<bool> quiet_{false};
   mg_context* context_ = nullptr;
 };
 

@@ -24,6 +24,7 @@ protected:
                             .version = "1.2.3",
                             .warn =
                                 [this](const std::string& text) {
+                                  (void)exporter_.port(); // who is warned may ask
                                   const std::lock_guard lock(mutex_);
                                   warnings_ += text + "\n";
                                 }},

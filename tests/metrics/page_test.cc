@@ -41,7 +41,7 @@ TEST(StatusPage, ItsPolicyLetsNoScriptInThatIsNotItsOwn) {
                                               .body = "<title>quiet</title><script>document.title='loud'</script>"});
                 },
                 {});
-  ASSERT_TRUE(server.listen());
+  ASSERT_TRUE(server.listen(Server::Failure::kTold));
   EXPECT_THAT(page_in_browser(server.port(), 1000), HasSubstr("<title>quiet</title>"));
 }
 
