@@ -65,6 +65,7 @@ void write(const KeyInfo& info, hsmux_key_info* out) {
   filled.signs = info.purposes.sign ? 1 : 0;
   filled.decrypts = info.purposes.decrypt ? 1 : 0;
   filled.encrypts = info.purposes.encrypt ? 1 : 0;
+  filled.agrees = info.purposes.derive ? 1 : 0;
   filled.sensitive = info.sensitive ? 1 : 0;
   filled.extractable = info.extractable ? 1 : 0;
   filled.software_key = info.software_key ? 1 : 0;

@@ -52,6 +52,11 @@ hsmux_slot_report plain(const SlotReport& slot) {
   c_abi::copy(slot.token.firmware, report.token_firmware);
   c_abi::copy(slot.token.serial, report.token_serial);
   c_abi::copy(slot.module_path, report.module_path);
+  std::vector<std::string_view> able;
+  for (const AlgorithmOnSlot& each : slot.algorithms) {
+    if (!each.recipe.empty()) able.push_back(each.algorithm);
+  }
+  c_abi::copy(fmt::format("{}", fmt::join(able, ",")), report.algorithms);
   return report;
 }
 

@@ -251,6 +251,11 @@ std::vector<SlotReport> Engine::slots_now() const {
                        .overdue = traffic.overdue,
                        .mechanisms = {},
                        .algorithms = {}});
+    for (const AlgorithmSpec& spec : spec_table()) {
+      const RecipeChoice* choice = core_->group.recipes[i].known(spec);
+      if (choice == nullptr || choice->recipe == nullptr) continue;
+      reports.back().algorithms.push_back({.algorithm = spec.name, .recipe = choice->recipe->name, .reason = {}});
+    }
   }
   return reports;
 }
@@ -262,6 +267,7 @@ std::vector<SlotReport> Engine::slots(bool probe_all) {
   for (std::size_t i = 0; i < reports.size(); ++i) {
     const Slot& slot = *core_->group.slots[i];
     SlotReport& report = reports[i];
+    report.algorithms.clear();
     if (slot.ready()) {
       if (auto offers = read_mechanisms(slot.module(), report.token.slot_id, slot.name())) {
         report.mechanisms = std::move(*offers);

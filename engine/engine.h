@@ -114,7 +114,8 @@ public:
 
   // State of every slot, from memory; `probe_all` first tries the recipes of every algorithm on every slot that is up.
   std::vector<SlotReport> slots(bool probe_all = false);
-  // The same without mechanisms and algorithms, and without any call of the module: as often as one likes.
+  // The same without mechanisms, and of algorithms only which are known to work: without any call of the module, as
+  // often as one likes.
   [[nodiscard]] std::vector<SlotReport> slots_now() const;
   // Answered from state, never by a call of the module: for health checks, as often as they like.
   [[nodiscard]] EngineHealth health() const;

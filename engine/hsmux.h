@@ -196,6 +196,7 @@ typedef struct hsmux_key_info {
   int32_t sensitive, extractable;
   int32_t software_key; /* made on the host by this call: for development only */
   char slots[2112];     /* names of the slots that hold it, with commas */
+  int32_t agrees;       /* decrypts by a key agreement (ecies-p256), and then by nothing else */
 } hsmux_key_info;
 
 typedef struct hsmux_generate_request {
@@ -272,6 +273,7 @@ typedef struct hsmux_slot_report {
   char reason[1024];               /* why it is not healthy; empty when it is */
   char token_label[40], token_model[24], token_firmware[16], token_serial[24];
   char module_path[256];
+  char algorithms[256];            /* that it carries out, with commas, of those that were tried there */
 } hsmux_slot_report;
 
 HSMUX_API hsmux_status hsmux_health(hsmux_engine* engine, hsmux_health_report* report, hsmux_error* error);

@@ -193,7 +193,7 @@ static void check_keys(hsmux_engine* engine) {
   HSMUX_INIT(&info);
   HSMUX_INIT(&error);
   CHECK(hsmux_key_find(engine, "c-sign", 0, &info, NULL) == HSMUX_OK);
-  CHECK(info.signs == 1 && info.decrypts == 0 && info.sensitive == 1 && info.extractable == 0);
+  CHECK(info.signs == 1 && info.decrypts == 0 && info.agrees == 0 && info.sensitive == 1 && info.extractable == 0);
   CHECK(hsmux_key_public(engine, "c-sign", 0, spki, &size, &error) == HSMUX_BUFFER_TOO_SMALL && size == 91);
   size = sizeof spki;
   CHECK(hsmux_key_public(engine, "c-sign", 0, spki, &size, NULL) == HSMUX_OK && size == 91 && spki[0] == 0x30);
@@ -387,6 +387,7 @@ static void check_submitted_key_management(hsmux_engine* engine) {
 
 static void count_slot(void* context, const hsmux_slot_report* report) {
   CHECK(report->name[0] != '\0');
+  CHECK(strstr(report->algorithms, "ecdsa-p256-sha256") != NULL);
   CHECK(report->usable == 1 || report->state == HSMUX_SLOT_DRAINING);
   CHECK(report->sessions_opened == report->sessions_idle + report->sessions_leased + report->sessions_discarded);
   ++*(int*)context;
