@@ -238,6 +238,19 @@ hsmux_status hsmux_submit_decrypt_batch(hsmux_engine* engine, const hsmux_cipher
   return submit_batch<DecryptRequest>(engine, requests, count, done, context, jobs, error, c_abi::decrypt_request);
 }
 
+hsmux_status hsmux_story(hsmux_request_story* story) {
+  const std::optional<RequestStory> told = Engine::story();
+  if (story == nullptr) return HSMUX_INVALID_ARGUMENT;
+  if (!told) return HSMUX_CONFLICT;
+  hsmux_request_story filled;
+  HSMUX_INIT(&filled);
+  filled.slot = told->slot ? static_cast<int32_t>(*told->slot) : -1;
+  filled.attempts = told->attempts;
+  filled.waited_ns = static_cast<uint64_t>(told->waited.count());
+  c_abi::give(filled, story);
+  return HSMUX_OK;
+}
+
 hsmux_status hsmux_work(hsmux_engine* engine, hsmux_work_stats* stats, hsmux_error* error) {
   return c_abi::run(engine, error, [&](Engine& target) -> Status {
     if (target.forked()) return fail(forked());

@@ -154,6 +154,8 @@ void CryptoJob::attempt() {
   began_ = MonotonicClock::now();
   limit_ = attempt_limit(core_.group.router.slow(routed.slot, work_.work_class()), core_.config.submit.attempt_limit,
                          order_.deadline, began_);
+  slot_ = routed.slot;
+  waited_ += std::max(began_ - routed.asked, Duration::zero());
   lease_ = &routed;
   Workers::Watched watched(core_.workers, *this, began_ + limit_);
   RequestRunner::Outcome outcome = core_.runner.attempt(work_, routed, progress_.copies, out);
@@ -226,9 +228,22 @@ void CryptoJob::go_on() {
 
 // --- the end ---
 
+namespace {
+// Of the request whose completion runs on this thread.
+thread_local const RequestStory* story_on_this_thread = nullptr;
+} // namespace
+
+std::optional<RequestStory> Engine::story() {
+  return story_on_this_thread == nullptr ? std::nullopt : std::optional(*story_on_this_thread);
+}
+
 void CryptoJob::complete(Result<Bytes> result) {
   tell(result ? nullptr : &result.error());
+  RequestStory told{.slot = slot_, .attempts = progress_.attempts.made, .waited = waited_};
+  if (result) ++told.attempts; // those that failed are counted already
+  story_on_this_thread = &told;
   std::exchange(done_, nullptr)(std::move(result));
+  story_on_this_thread = nullptr;
   core_.job_ended();
 }
 

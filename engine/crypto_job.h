@@ -72,6 +72,9 @@ private:
   RoutedLease* lease_ = nullptr;
   TimePoint began_{};
   Duration limit_{};
+  // Of all of them, for whoever asks in the completion.
+  std::optional<std::size_t> slot_;
+  Duration waited_{};
   // Of the one that was given up.
   Verdict verdict_{};
   std::optional<std::size_t> left_slot_;

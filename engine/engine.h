@@ -108,6 +108,9 @@ public:
   }
 
   [[nodiscard]] const Config& config() const;
+  // Inside of the completion of a submitted signature, decryption or encryption: how it went. Elsewhere nothing.
+  [[nodiscard]] static std::optional<RequestStory> story();
+
   [[nodiscard]] WorkStats work() const;
   // In a child of the process that opened it: all requests end with kForked.
   [[nodiscard]] bool forked() const;

@@ -338,6 +338,16 @@ HSMUX_API hsmux_status hsmux_submit_decrypt_batch(hsmux_engine* engine, const hs
                                                   size_t count, hsmux_batch_completion done, void* context,
                                                   hsmux_job* jobs, hsmux_error* error);
 
+/* How a submitted signature, decryption or encryption went: for its completion to ask, on the thread that it runs on.
+ * HSMUX_CONFLICT anywhere else. */
+typedef struct hsmux_request_story {
+  size_t struct_size;
+  int32_t slot;       /* the last one that it was tried in, in the order of the configuration; -1: none */
+  uint32_t attempts;  /* made */
+  uint64_t waited_ns; /* for sessions, all attempts together */
+} hsmux_request_story;
+HSMUX_API hsmux_status hsmux_story(hsmux_request_story* story);
+
 typedef struct hsmux_work_stats {
   size_t struct_size;
   uint64_t submitted;                  /* submitted and not ended */

@@ -198,6 +198,13 @@ struct AuditReport {
   std::vector<std::string> slots_not_asked; // down: they may hold more
 };
 
+// How a submitted signature, decryption or encryption went.
+struct RequestStory {
+  std::optional<std::size_t> slot; // the last one it was tried in, in the order of the configuration
+  std::uint32_t attempts = 0;      // made
+  Duration waited{};               // for sessions, all attempts together
+};
+
 // What submitted work is doing, for people.
 struct WorkStats {
   std::uint32_t submitted = 0;                          // submitted and not ended

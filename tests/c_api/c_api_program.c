@@ -47,6 +47,8 @@ typedef struct waited {
   uint8_t result[4096];
   size_t result_bytes;
   char label[304];
+  int told;
+  hsmux_request_story story;
 } waited;
 
 static void begin(waited* w) {
@@ -71,6 +73,8 @@ static void on_completion(void* context, hsmux_status status, const uint8_t* res
   if (result_bytes <= sizeof w->result && result_bytes > 0) memcpy(w->result, result, result_bytes);
   w->result_bytes = result_bytes;
   if (info != NULL) memcpy(w->label, info->label, sizeof w->label);
+  HSMUX_INIT(&w->story);
+  w->told = hsmux_story(&w->story) == HSMUX_OK;
   pthread_cond_signal(&w->changed);
   pthread_mutex_unlock(&w->mutex);
 }
@@ -285,6 +289,8 @@ static void check_submitted_cryptography(hsmux_engine* engine) {
   CHECK(hsmux_submit_sign(engine, &sign, on_completion, &w, &job, &error) == HSMUX_OK && job != 0);
   wait_for(&w, 1);
   CHECK(w.status == HSMUX_OK && w.bad == 0 && w.result_bytes > 60);
+  CHECK(w.told && w.story.attempts == 1 && w.story.slot >= 0 && w.story.waited_ns < UINT64_C(60000000000));
+  CHECK(hsmux_story(&w.story) == HSMUX_CONFLICT); /* not in a completion */
   CHECK(hsmux_cancel(engine, job, &error) == HSMUX_CONFLICT);
   HSMUX_INIT(&verify);
   verify.key = sign.key;
