@@ -14,6 +14,14 @@ pthread_key_t attached_threads; // of threads that this library attached: its de
 
 void detach(void*) { java_vm->DetachCurrentThread(); }
 
+// How the request went whose completion runs here; attempts are 0 where there is nothing to tell.
+hsmux_request_story story() {
+  hsmux_request_story told;
+  HSMUX_INIT(&told);
+  if (hsmux_story(&told) != HSMUX_OK) told.slot = -1;
+  return told;
+}
+
 // What Java throws at us in an answer has nowhere to go.
 void forget_exception(JNIEnv* env) {
   if (env->ExceptionCheck() == JNI_TRUE) env->ExceptionClear();
@@ -31,11 +39,11 @@ bool load(JavaVM* vm, JNIEnv* env) {
   known.native = static_cast<jclass>(env->NewGlobalRef(found));
   env->DeleteLocalRef(found);
   if (known.native == nullptr) return false;
-  known.succeeded = env->GetStaticMethodID(known.native, "succeeded", "(Lhsmux/Request;[B)V");
+  known.succeeded = env->GetStaticMethodID(known.native, "succeeded", "(Lhsmux/Request;[BIIJ)V");
   if (known.succeeded == nullptr) return false;
   known.found = env->GetStaticMethodID(known.native, "found", "(Lhsmux/Request;[B[B[BII[B)V");
   if (known.found == nullptr) return false;
-  known.failed = env->GetStaticMethodID(known.native, "failed", "(Lhsmux/Request;IZJ[B[B[B)V");
+  known.failed = env->GetStaticMethodID(known.native, "failed", "(Lhsmux/Request;IZJ[B[B[BIIJ)V");
   if (known.failed == nullptr) return false;
   known.log = env->GetStaticMethodID(known.native, "log", "(JI[B)V");
   return known.log != nullptr;
@@ -88,7 +96,9 @@ void succeed(JNIEnv* env, jobject request, const std::uint8_t* result, std::size
     HSMUX_INIT(&error);
     return fail(env, request, HSMUX_INTERNAL, error);
   }
-  env->CallStaticVoidMethod(known.native, known.succeeded, request, array);
+  const hsmux_request_story told = story();
+  env->CallStaticVoidMethod(known.native, known.succeeded, request, array, static_cast<jint>(told.slot),
+                            static_cast<jint>(told.attempts), static_cast<jlong>(told.waited_ns));
   forget_exception(env);
 }
 
@@ -110,9 +120,11 @@ void fail(JNIEnv* env, jobject request, hsmux_status status, const hsmux_error& 
   jbyteArray call = bytes(env, error.call);
   jbyteArray slot = bytes(env, error.slot);
   jbyteArray message = bytes(env, error.message);
+  const hsmux_request_story told = story();
   env->CallStaticVoidMethod(known.native, known.failed, request, static_cast<jint>(status),
                             static_cast<jboolean>(error.retryable != 0), static_cast<jlong>(error.ck_rv), call, slot,
-                            message);
+                            message, static_cast<jint>(told.slot), static_cast<jint>(told.attempts),
+                            static_cast<jlong>(told.waited_ns));
   forget_exception(env);
 }
 

@@ -85,28 +85,28 @@ public final class Engine implements AutoCloseable {
     return await(work, "hsmux-open", opened, options.connectTimeout().plusSeconds(5));
   }
 
-  public CompletableFuture<byte[]> sign(String key, String algorithm, byte[] message) {
+  public Request<byte[]> sign(String key, String algorithm, byte[] message) {
     return sign(name(key), name(algorithm), message);
   }
 
-  public CompletableFuture<byte[]> decrypt(String key, String algorithm, byte[] ciphertext) {
+  public Request<byte[]> decrypt(String key, String algorithm, byte[] ciphertext) {
     return decrypt(name(key), name(algorithm), ciphertext);
   }
 
-  public CompletableFuture<byte[]> encrypt(String key, String algorithm, byte[] plaintext) {
+  public Request<byte[]> encrypt(String key, String algorithm, byte[] plaintext) {
     return encrypt(name(key), name(algorithm), plaintext);
   }
 
   /** With names made by {@link #name}, for callers that use them often. */
-  public CompletableFuture<byte[]> sign(byte[] key, byte[] algorithm, byte[] message) {
+  public Request<byte[]> sign(byte[] key, byte[] algorithm, byte[] message) {
     return crypto(Native.SIGN, key, algorithm, message);
   }
 
-  public CompletableFuture<byte[]> decrypt(byte[] key, byte[] algorithm, byte[] ciphertext) {
+  public Request<byte[]> decrypt(byte[] key, byte[] algorithm, byte[] ciphertext) {
     return crypto(Native.DECRYPT, key, algorithm, ciphertext);
   }
 
-  public CompletableFuture<byte[]> encrypt(byte[] key, byte[] algorithm, byte[] plaintext) {
+  public Request<byte[]> encrypt(byte[] key, byte[] algorithm, byte[] plaintext) {
     return crypto(Native.ENCRYPT, key, algorithm, plaintext);
   }
 
@@ -209,7 +209,7 @@ public final class Engine implements AutoCloseable {
     return Arrays.copyOf(utf8, utf8.length + 1);
   }
 
-  private CompletableFuture<byte[]> crypto(int operation, byte[] key, byte[] algorithm, byte[] data) {
+  private Request<byte[]> crypto(int operation, byte[] key, byte[] algorithm, byte[] data) {
     Request<byte[]> request = new Request<>();
     return submit(request, engine -> Native.submitCrypto(engine, request, operation, key, algorithm, data, 0));
   }

@@ -79,7 +79,8 @@ final class Native {
 
   // --- called by the native side ---
 
-  static void succeeded(Request<?> request, byte[] result) {
+  static void succeeded(Request<?> request, byte[] result, int slotUsed, int attempts, long waitedNanos) {
+    request.tell(slotUsed, attempts, waitedNanos);
     request.succeed(result);
   }
 
@@ -99,7 +100,17 @@ final class Native {
   }
 
   static void failed(
-      Request<?> request, int status, boolean retryable, long ckRv, byte[] call, byte[] slot, byte[] message) {
+      Request<?> request,
+      int status,
+      boolean retryable,
+      long ckRv,
+      byte[] call,
+      byte[] slot,
+      byte[] message,
+      int slotUsed,
+      int attempts,
+      long waitedNanos) {
+    request.tell(slotUsed, attempts, waitedNanos);
     request.fail(new HsmuxException(Status.of(status), retryable, ckRv, text(call), text(slot), text(message)));
   }
 

@@ -5,7 +5,6 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.StandardOpenOption;
@@ -19,11 +18,11 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * Unpacks the native part from the jar and loads it. Each file's SHA-256 must be the one that the jar's manifest of
- * native files has. By default into a fresh folder (0700) in java.io.tmpdir, removed again once it is loaded; with the
- * system property {@code hsmux.native.dir} into that folder, which is for roots that are read-only or mounted noexec:
- * it must belong to this user or to root and be writable by nobody else. Files that are there already and are the right
- * ones are used as they are.
+ * Unpacks the native part from the jar into a fresh folder (0700), loads it, and removes the folder again. Each file's
+ * SHA-256 must be the one that the jar's list of them has. The folder is made in java.io.tmpdir; or, where that is
+ * read-only or mounted noexec, in the one that the system property {@code hsmux.native.dir} names, which must belong to
+ * this user or to root and be writable by nobody else. A path of its own for each load lets several copies of the jar
+ * work in one JVM.
  */
 final class NativeLibrary {
   static final String FOLDER_PROPERTY = "hsmux.native.dir";
@@ -34,21 +33,9 @@ final class NativeLibrary {
   static void load() {
     String root = "/META-INF/hsmux/native/" + platform() + "/";
     try {
-      Map<String, String> files = manifest(root);
-      String given = System.getProperty(FOLDER_PROPERTY);
-      if (given != null && !given.isBlank()) {
-        Path folder = Path.of(given).toAbsolutePath();
-        checkFolder(folder);
-        for (Map.Entry<String, String> file : files.entrySet()) keep(root, folder, file.getKey(), file.getValue());
-        System.load(folder.resolve(LIBRARY).toString());
-        return;
-      }
-      Path folder =
-          Files.createTempDirectory(
-              "hsmux-",
-              PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+      Path folder = freshFolder();
       try {
-        for (Map.Entry<String, String> file : files.entrySet()) unpack(root, folder, file.getKey(), file.getValue());
+        for (Map.Entry<String, String> file : sums(root).entrySet()) unpack(root, folder, file.getKey(), file.getValue());
         System.load(folder.resolve(LIBRARY).toString());
       } finally {
         remove(folder); // what is loaded stays loaded
@@ -60,6 +47,15 @@ final class NativeLibrary {
       error.initCause(e);
       throw error;
     }
+  }
+
+  private static Path freshFolder() throws IOException {
+    var mode = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+    String given = System.getProperty(FOLDER_PROPERTY);
+    if (given == null || given.isBlank()) return Files.createTempDirectory("hsmux-", mode);
+    Path folder = Path.of(given).toAbsolutePath();
+    checkFolder(folder);
+    return Files.createTempDirectory(folder, "hsmux-", mode);
   }
 
   private static String hint() {
@@ -77,7 +73,7 @@ final class NativeLibrary {
   }
 
   /** File name to SHA-256 in hex, in the order in which they stand there. */
-  private static Map<String, String> manifest(String root) throws IOException {
+  private static Map<String, String> sums(String root) throws IOException {
     try (InputStream in = NativeLibrary.class.getResourceAsStream(root + "SHA256SUMS")) {
       if (in == null) {
         throw new UnsatisfiedLinkError("this jar has no native library for " + platform());
@@ -104,26 +100,6 @@ final class NativeLibrary {
     Path target = folder.resolve(name);
     Files.write(target, bytes, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
     Files.setPosixFilePermissions(target, PosixFilePermissions.fromString("r-x------"));
-  }
-
-  /** In a folder that outlives us: what is there is used if it is right, else replaced at once as a whole. */
-  private static void keep(String root, Path folder, String name, String sha256) throws IOException {
-    Path target = folder.resolve(name);
-    if (Files.isRegularFile(target, LinkOption.NOFOLLOW_LINKS)) {
-      checkOwner(target, false);
-      if (sha256.equals(sha256(Files.readAllBytes(target)))) return;
-    }
-    Path fresh = Files.createTempDirectory(folder, ".unpack-");
-    try {
-      unpack(root, fresh, name, sha256);
-      Files.move(
-          fresh.resolve(name),
-          target,
-          java.nio.file.StandardCopyOption.ATOMIC_MOVE,
-          java.nio.file.StandardCopyOption.REPLACE_EXISTING);
-    } finally {
-      remove(fresh);
-    }
   }
 
   private static void checkFolder(Path folder) throws IOException {

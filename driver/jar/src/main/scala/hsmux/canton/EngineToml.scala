@@ -5,11 +5,14 @@ import scala.concurrent.duration.FiniteDuration
 /** An inline configuration as the text that the engine reads (docs/configuration.md). */
 private[canton] object EngineToml {
 
-  /** @param lendPin
+  /** @param algorithms
+    *   that are tried at start; all others are not offered
+    * @param lendPin
     *   a descriptor from which the engine reads a PIN that stands in the node's configuration
     */
-  def text(config: EngineConfig.Inline, lendPin: PinValue => Int): String = {
+  def text(config: EngineConfig.Inline, algorithms: Seq[String], lendPin: PinValue => Int): String = {
     val lines = Seq.newBuilder[String]
+    lines += algorithms.map(string).mkString("algorithms = [", ", ", "]")
     config.modules.toSeq.sortBy(_._1).foreach { case (name, module) =>
       lines += s"[module.${string(name)}]"
       lines += line("path", module.path)

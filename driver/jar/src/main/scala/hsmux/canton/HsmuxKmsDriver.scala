@@ -41,8 +41,15 @@ final class HsmuxKmsDriver private (
       })
     } catch { case NonFatal(e) => Future.successful(KmsDriverHealth.Failed(s"hsmux does not tell its health: $e")) }
 
+  private[canton] def slots: Seq[SlotInfo] = engine.slots.asScala.toSeq
+
+  private[canton] def reportedSpecs: Seq[String] = {
+    specs.see(slots)
+    specs.reported.map(_.name)
+  }
+
   private def reported[S <: Spec, T](rows: Seq[S])(value: S => Option[T]): Set[T] = {
-    specs.see(engine.slots.asScala.toSeq)
+    specs.see(slots)
     rows.filter(specs.reports).flatMap(value(_)).toSet
   }
   override def supportedSigningKeySpecs: Set[SigningKeySpec] = reported(Specs.signing)(_.keySpec)
@@ -66,37 +73,37 @@ final class HsmuxKmsDriver private (
   override def sign(data: Array[Byte], keyId: String, algoSpec: SigningAlgoSpec)(
       traceContext: Context
   ): Future[Array[Byte]] =
-    observed("sign", Some(keyId), algoSpec, data.length, traceContext) {
+    observed("sign", Some(keyId), algoSpec, data.length, traceContext) { observation =>
       withKey(keyId, Specs.signing.filter(_.algoSpec.contains(algoSpec)), algoSpec)(_.signs) { (key, spec) =>
-        engine.sign(key.nameBytes, spec.algorithmName, data)
+        observation.of(engine.sign(key.nameBytes, spec.algorithmName, data))
       }
     }
 
   override def decryptAsymmetric(ciphertext: Array[Byte], keyId: String, algoSpec: EncryptionAlgoSpec)(
       traceContext: Context
   ): Future[Array[Byte]] =
-    observed("decrypt-asymmetric", Some(keyId), algoSpec, ciphertext.length, traceContext) {
+    observed("decrypt-asymmetric", Some(keyId), algoSpec, ciphertext.length, traceContext) { observation =>
       withKey(keyId, Specs.encryption.filter(_.algoSpec.contains(algoSpec)), algoSpec)(key => key.decrypts || key.agrees) { (key, spec) =>
-        engine.decrypt(key.nameBytes, spec.algorithmName, ciphertext)
+        observation.of(engine.decrypt(key.nameBytes, spec.algorithmName, ciphertext))
       }
     }
 
   override def encryptSymmetric(data: Array[Byte], keyId: String)(traceContext: Context): Future[Array[Byte]] =
-    observed("encrypt-symmetric", Some(keyId), "AES-GCM", data.length, traceContext) {
+    observed("encrypt-symmetric", Some(keyId), "AES-GCM", data.length, traceContext) { observation =>
       withKey(keyId, Specs.symmetric, "AES-GCM")(_.encrypts) { (key, spec) =>
-        engine.encrypt(key.nameBytes, spec.algorithmName, data)
+        observation.of(engine.encrypt(key.nameBytes, spec.algorithmName, data))
       }
     }
 
   override def decryptSymmetric(ciphertext: Array[Byte], keyId: String)(traceContext: Context): Future[Array[Byte]] =
-    observed("decrypt-symmetric", Some(keyId), "AES-GCM", ciphertext.length, traceContext) {
+    observed("decrypt-symmetric", Some(keyId), "AES-GCM", ciphertext.length, traceContext) { observation =>
       withKey(keyId, Specs.symmetric, "AES-GCM")(_.decrypts) { (key, spec) =>
-        engine.decrypt(key.nameBytes, spec.algorithmName, ciphertext)
+        observation.of(engine.decrypt(key.nameBytes, spec.algorithmName, ciphertext))
       }
     }
 
   override def getPublicKey(keyId: String)(traceContext: Context): Future[PublicKey] =
-    observed("get-public-key", Some(keyId), "", 0, traceContext) {
+    observed("get-public-key", Some(keyId), "", 0, traceContext) { _ =>
       checkId(keyId)
       keys.find(keyId).thenCompose[PublicKey] { key =>
         val spec = publicSpec(key.info)
@@ -105,13 +112,13 @@ final class HsmuxKmsDriver private (
     }
 
   override def keyExistsAndIsActive(keyId: String)(traceContext: Context): Future[Unit] =
-    observed("key-exists", Some(keyId), "", 0, traceContext) {
+    observed("key-exists", Some(keyId), "", 0, traceContext) { _ =>
       checkId(keyId)
       keys.find(keyId).thenApply[Unit](_ => ())
     }
 
   override def deleteKey(keyId: String)(traceContext: Context): Future[Unit] =
-    observed("delete-key", Some(keyId), "", 0, traceContext) {
+    observed("delete-key", Some(keyId), "", 0, traceContext) { _ =>
       checkId(keyId)
       keys
         .find(keyId)
@@ -131,7 +138,7 @@ final class HsmuxKmsDriver private (
       keyName: Option[String],
       traceContext: Context,
   ): Future[String] =
-    observed("generate-key", None, wanted, 0, traceContext) {
+    observed("generate-key", None, wanted, 0, traceContext) { _ =>
       val row = spec.getOrElse(throw Failures.wrong(s"hsmux has no keys of spec $wanted"))
       engine
         .generate(KeyNames.label(keyName), row.algorithm, row.bits, placementText(row))
@@ -194,12 +201,12 @@ final class HsmuxKmsDriver private (
   }
 
   private def observed[A](operation: String, keyId: Option[String], algorithm: Any, bytes: Int, context: Context)(
-      work: => CompletableFuture[A]
+      work: observer.Observation => CompletableFuture[A]
   ): Future[A] = {
     val observation = observer.begin(operation, keyId, algorithm.toString, bytes, context)
     val promise = Promise[A]()
     val started =
-      try work
+      try work(observation)
       catch { case NonFatal(e) => CompletableFuture.failedFuture[A](e) }
     started.whenComplete { (result, failure) =>
       // Not on the engine's thread: what the caller hangs on the future may take as long as it likes.
@@ -233,7 +240,7 @@ object HsmuxKmsDriver {
     val lent = Seq.newBuilder[Integer]
     val text = config.engine match {
       case inline: EngineConfig.Inline =>
-        Some(EngineToml.text(inline, { pin => val fd = Engine.lendPin(pin.secret); lent += fd; fd }))
+        Some(EngineToml.text(inline, algorithms(config), { pin => val fd = Engine.lendPin(pin.secret); lent += fd; fd }))
       case EngineConfig.File(_) => None
     }
     val file = config.engine match {
@@ -262,13 +269,19 @@ object HsmuxKmsDriver {
           )
       }
     val driver =
-      new HsmuxKmsDriver(engine, config, logger, new Observer(config, loggerFactory(classOf[Observer])), executionContext)
+      new HsmuxKmsDriver(engine, config, logger, new Observer(config, loggerFactory(classOf[Observer]), engine.slots.asScala.map(_.name).toSeq), executionContext)
     logger.info(
-      s"hsmux ${Engine.version} serves with slots ${engine.slots.asScala.filter(_.connected).map(_.name).mkString(", ")}; " +
-        s"specs: ${driver.specs.reported.map(_.name).mkString(", ")}"
+      s"hsmux ${Engine.version} serves with slots ${driver.slots.filter(_.connected).map(_.name).mkString(", ")}; " +
+        s"specs: ${driver.reportedSpecs.mkString(", ")}"
     )
     driver
   }
+
+  // Symmetric keys of the other size may be there from before.
+  private def algorithms(config: DriverConfig): Seq[String] =
+    Specs.all
+      .filter(spec => config.specs.forall(_.contains(spec.name)) || Specs.symmetric.exists(_.name == spec.name))
+      .map(_.algorithm)
 
   private def log(logger: Logger): LogSink = (level, text) =>
     level match {

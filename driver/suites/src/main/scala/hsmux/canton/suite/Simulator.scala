@@ -32,6 +32,16 @@ object Simulator {
   def release(): Unit = { ask("""{"command":"release"}"""); () }
   def reset(): Unit = { ask("""{"command":"reset"}"""); () }
 
+  /** Open now on the token with that label. */
+  def sessions(label: String): Int =
+    ConfigFactory
+      .parseString(ask("""{"command":"status"}"""))
+      .getConfigList("status.slots")
+      .stream
+      .filter(_.getString("label") == label)
+      .mapToInt(_.getInt("sessions"))
+      .sum
+
   def slot(label: String, extra: String = ""): String =
     s"""{ name = $label, token-label = $label, session-copies = off, pin { value = "1234" } $extra }"""
 
