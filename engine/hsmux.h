@@ -273,7 +273,7 @@ typedef struct hsmux_slot_report {
   char reason[1024];               /* why it is not healthy; empty when it is */
   char token_label[40], token_model[24], token_firmware[16], token_serial[24];
   char module_path[256];
-  char algorithms[256];            /* that it carries out, with commas, of those that were tried there */
+  char algorithms[256]; /* that it carries out, with commas, of those that were tried there */
 } hsmux_slot_report;
 
 HSMUX_API hsmux_status hsmux_health(hsmux_engine* engine, hsmux_health_report* report, hsmux_error* error);
