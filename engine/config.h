@@ -64,7 +64,7 @@ struct SubmitConfig {                                     // [submit]
                                                           // for the slot (engine/attempt.h)
 };
 
-// What may become of a key after it was made (docs/decisions/0013-replication.md).
+// What may become of a key after it was made (docs/decisions/0018-replication.md).
 enum class KeyPolicy : std::uint8_t {
   kNone,        // it stays in the slots that it was made in
   kTrustedWrap, // it may be wrapped by a key that the security officer trusts: EXTRACTABLE with WRAP_WITH_TRUSTED

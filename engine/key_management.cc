@@ -111,6 +111,9 @@ const Quirks& KeyManagement::quirks_of_slot(std::size_t slot) const {
 }
 
 Result<std::unique_lock<std::timed_mutex>> KeyManagement::begin(Deadline deadline) {
+  if (deadline.passed(MonotonicClock::now())) {
+    return fail(ErrorKind::kTimeout, "the deadline had passed before anything was made", Retry::kLater);
+  }
   std::unique_lock lock(run_mutex_, std::defer_lock);
   if (!lock.try_lock_until(deadline.at())) {
     return fail(ErrorKind::kTimeout, "another key is being placed in the slots; nothing was made", Retry::kLater);

@@ -228,7 +228,9 @@ TEST_F(BadInput, AnAlgorithmThatNoRecipeFitsSaysWhatWasTried) {
   sim_->hide_mechanism(CKM_RSA_PKCS_OAEP);
   open();
   EXPECT_EQ(recipe(0, kOaep), "");
-  make_key(kOaep, "inbox");
+  const Bytes id = random_data(16);
+  const auto key = generate_rsa(2048);
+  for (std::size_t slot = 0; slot < 2; ++slot) import_key(slot, spec_of(kOaep), *key, id, "inbox");
   const Error error = refused(ErrorKind::kUnsupported, [&] { return decrypt("inbox", kOaep, Bytes(256, 1)); });
   EXPECT_THAT(error.text(),
               AllOf(HasSubstr("CKM_RSA_PKCS_OAEP"), HasSubstr("CKM_RSA_X_509"), HasSubstr("not offered")));

@@ -268,7 +268,9 @@ TEST_F(Signing, AFailureOfTheMomentDoesNotDecideARecipeForGood) {
 
 TEST_F(Signing, ASlotWithoutARecipeLeavesTheWorkToTheOther) {
   open("algorithms = ['aes-256-gcm']");
-  make_key(kEcdsa, "orders");
+  const Bytes id = random_data(16);
+  const auto key = generate_ec(Curve::kP256);
+  for (std::size_t slot = 0; slot < 2; ++slot) import_key(slot, spec_of(kEcdsa), *key, id, "orders");
   // The first use of either slot tries its recipes: slot-0 refuses them all.
   sim_->answer_for_slot(slot_id(0), "C_SignInit", CKR_MECHANISM_INVALID, 0);
   for (int i = 0; i < 20; ++i) {
