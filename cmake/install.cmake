@@ -1,5 +1,5 @@
-# What `cmake --install` puts where: docs/install.md. Three components: hsmux_program, hsmux_runtime (libhsmux.so.N),
-# hsmux_development (headers, static libraries, what find_package and pkg-config read).
+# What `cmake --install` puts where: docs/install.md. Four components: hsmux_program, hsmux_runtime (libhsmux.so.N),
+# hsmux_metrics (libhsmux-metrics.so.N, which needs an HTTP server's library), hsmux_development (headers, static libraries, what find_package and pkg-config read).
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(HSMUX_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/hsmux")
@@ -17,8 +17,13 @@ install(TARGETS ${HSMUX_STATIC_TARGETS} EXPORT hsmux-engine
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT hsmux_development
   INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 
-# Two sets: whoever uses the C ABI needs nothing of what the static engine is linked with.
-foreach(set c engine)
+set_target_properties(hsmux_metrics PROPERTIES EXPORT_NAME metrics INSTALL_RPATH "$ORIGIN")
+install(TARGETS hsmux_metrics EXPORT hsmux-metrics
+  LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT hsmux_metrics NAMELINK_COMPONENT hsmux_development
+  INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+
+# Three sets: whoever uses the C ABI needs nothing of what the others are linked with.
+foreach(set c engine metrics)
   install(EXPORT hsmux-${set} NAMESPACE hsmux:: FILE hsmux-${set}.cmake
     DESTINATION "${HSMUX_CMAKE_DIR}" COMPONENT hsmux_development)
 endforeach()
@@ -36,7 +41,7 @@ cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY "${CMAKE_INSTA
   OUTPUT_VARIABLE HSMUX_PC_LIBDIR)
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY "${CMAKE_INSTALL_PREFIX}/${HSMUX_PC_DIR}"
   OUTPUT_VARIABLE HSMUX_PC_INCLUDEDIR)
-foreach(name hsmux hsmux-engine)
+foreach(name hsmux hsmux-engine hsmux-metrics)
   configure_file("${PROJECT_SOURCE_DIR}/cmake/${name}.pc.in" "${PROJECT_BINARY_DIR}/install/${name}.pc" @ONLY)
   install(FILES "${PROJECT_BINARY_DIR}/install/${name}.pc" DESTINATION "${HSMUX_PC_DIR}" COMPONENT hsmux_development)
 endforeach()

@@ -1,11 +1,11 @@
-# Installs the front doors (the C ABI and the C++ engine) and the headers that they include, and no others, as
+# Installs the front doors (the C ABI, the C++ engine, the metrics) and the headers that they include, and no others, as
 # hsmux/FOLDER/FILE.h. The sources say "slots/error.h", seen from the root; installed headers say "../slots/error.h", so
 # that a user's include path gets no folders named slots, engine or metrics, which could hide the user's own.
 # Run by `cmake --install`; needs HSMUX_SOURCE_DIR, HSMUX_STAGE_DIR, HSMUX_INCLUDE_DIR.
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.25)
 cmake_path(ABSOLUTE_PATH HSMUX_INCLUDE_DIR BASE_DIRECTORY "${CMAKE_INSTALL_PREFIX}")
-set(left engine/hsmux.h engine/engine.h)
+set(left engine/hsmux.h engine/engine.h metrics/hsmux_metrics.h)
 set(seen)
 file(REMOVE_RECURSE "${HSMUX_STAGE_DIR}")
 while(left)
