@@ -3,6 +3,7 @@ package hsmux.canton.suite
 import com.digitalasset.canton.crypto.kms.driver.api.v1._
 
 import java.nio.file.{Files, Path}
+import java.util.concurrent.TimeUnit
 import scala.concurrent.{Await, ExecutionContext, Future}
 import scala.concurrent.duration.DurationInt
 
@@ -33,6 +34,23 @@ class LifeSuite extends DriverSpec {
       eventually("the descriptors are gone")(count("/proc/self/fd") <= descriptors + 4)
       residentMiB should be <= memory + 64
       Simulator.sessions("sim-0") shouldBe 0
+    }
+  }
+
+  "A JVM that nobody told the driver of" should {
+    Seq("exit", "return").foreach { how =>
+      s"end well while requests are in flight: $how" in {
+        val java = Path.of(System.getProperty("java.home"), "bin", "java").toString
+        (1 to 3).foreach { _ =>
+          val log = Files.createTempFile(Tokens.folder, "exit", ".log")
+          val process = new ProcessBuilder(java, "-cp", System.getProperty("java.class.path"), "hsmux.canton.suite.Exit", how)
+            .redirectErrorStream(true)
+            .redirectOutput(log.toFile)
+            .start()
+          process.waitFor(60, TimeUnit.SECONDS) shouldBe true
+          withClue(Files.readString(log))(process.exitValue shouldBe 0)
+        }
+      }
     }
   }
 }
