@@ -12,6 +12,7 @@
 namespace hsmux {
 
 void add_bench(CLI::App& app, Program& program);
+void add_capacity(CLI::App& app, Program& program);
 void add_decrypt(CLI::App& app, Program& program);
 void add_demo(CLI::App& app, Program& program);
 void add_encrypt(CLI::App& app, Program& program);

@@ -39,6 +39,7 @@ void add_commands(CLI::App& app, Program& program) {
   add_demo(app, program);
   add_bench(app, program);
   add_monitor(app, program);
+  add_capacity(app, program);
   add_sim(app, program);
 }
 

@@ -148,6 +148,10 @@ Result<Config> Program::read_configuration() const {
 
 Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions& open) {
   HSMUX_TRY(Config config, read_configuration());
+  return open_engine(std::move(config), open);
+}
+
+Result<std::unique_ptr<Engine>> Program::open_engine(Config config, const OpenOptions& open) {
   if (open.only) narrow_to(config, *open.only);
   EngineOptions engine_options;
   engine_options.events = open.events;

@@ -62,6 +62,8 @@ public:
   [[nodiscard]] Result<Config> read_configuration() const;
   // Shows progress when it takes long; an interruption ends it. Errors: as read_configuration and Engine::open.
   [[nodiscard]] Result<std::unique_ptr<Engine>> open_engine(const OpenOptions& open = {});
+  // The same with a configuration that was read before, and changed.
+  [[nodiscard]] Result<std::unique_ptr<Engine>> open_engine(Config config, const OpenOptions& open);
   // --timeout, counted from now. (--slot needs no mention: the engine knows only that slot.)
   [[nodiscard]] RequestOptions request_options() const;
 
