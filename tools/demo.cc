@@ -35,14 +35,14 @@ struct DemoOptions {
   std::string metrics; // where to serve them; empty: nowhere
 };
 
-struct Job {
+struct DemoJob {
   Algorithm algorithm;
   Operation operation;
   std::string_view suffix; // of the key's label
 };
-constexpr std::array kJobs{Job{Algorithm::kEcdsaP256Sha256, Operation::kSign, "-sign"},
-                           Job{Algorithm::kRsaOaepSha256, Operation::kDecrypt, "-decrypt"},
-                           Job{Algorithm::kAes256Gcm, Operation::kEncrypt, "-encrypt"}};
+constexpr std::array kJobs{DemoJob{Algorithm::kEcdsaP256Sha256, Operation::kSign, "-sign"},
+                           DemoJob{Algorithm::kRsaOaepSha256, Operation::kDecrypt, "-decrypt"},
+                           DemoJob{Algorithm::kAes256Gcm, Operation::kEncrypt, "-encrypt"}};
 
 // Attempts per algorithm and slot, counted from the engine's events.
 class SlotCounts {
@@ -79,7 +79,7 @@ private:
 // One thread's calls of one algorithm.
 class Caller {
 public:
-  Caller(Engine& engine, const Job& job, std::string key, const Program& program, std::uint64_t seed)
+  Caller(Engine& engine, const DemoJob& job, std::string key, const Program& program, std::uint64_t seed)
       : engine_(engine), job_(job), key_(std::move(key)), program_(program), latencies_(kLatenciesKept, seed),
         plain_(job.operation == Operation::kEncrypt ? kBlockBytes : kMessageBytes, 0x6d) {}
 
@@ -115,7 +115,7 @@ public:
     }
   }
 
-  [[nodiscard]] const Job& job() const { return job_; }
+  [[nodiscard]] const DemoJob& job() const { return job_; }
   [[nodiscard]] std::uint64_t done() const { return done_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t errors() const { return errors_.load(std::memory_order_relaxed); }
   // After run():
@@ -179,7 +179,7 @@ private:
   }
 
   Engine& engine_;
-  const Job& job_;
+  const DemoJob& job_;
   const std::string key_;
   const Program& program_; // each request gets a deadline of its own
   Latencies latencies_;
@@ -202,7 +202,7 @@ public:
     }
   }
 
-  Result<std::string> get(const Job& job, const std::string& prefix) {
+  Result<std::string> get(const DemoJob& job, const std::string& prefix) {
     std::string label = prefix + std::string(job.suffix);
     HSMUX_TRY(const bool there, engine_.exists(label, program_.request_options()));
     if (there) return label;
@@ -235,7 +235,7 @@ struct Summary {
 
 using Callers = std::vector<std::unique_ptr<Caller>>;
 
-Summary summarise(const Job& job, const Callers& callers, const SlotCounts& slots, double elapsed) {
+Summary summarise(const DemoJob& job, const Callers& callers, const SlotCounts& slots, double elapsed) {
   Summary sum;
   sum.algorithm = spec_of(job.algorithm).name;
   sum.slots = slots.of(job.algorithm);
@@ -318,7 +318,7 @@ double drive(const Callers& callers, std::uint32_t wanted) {
       std::string text = fmt::format("{} s left", std::chrono::ceil<seconds>(end - now).count());
       std::uint64_t errors = 0;
       const double span = std::chrono::duration<double>(now - last).count();
-      for (const Job& job : kJobs) {
+      for (const DemoJob& job : kJobs) {
         std::uint64_t sum = 0;
         for (const auto& caller : callers) {
           if (&caller->job() == &job) sum += caller->done();
@@ -359,7 +359,7 @@ Result<ExitCode> demo(Program& program, const DemoOptions& options) {
   program.hush(LogLevel::kError); // software keys of a development set-up are what is shown here
   DemoKeys keys(*engine, program);
   Callers callers;
-  for (const Job& job : kJobs) {
+  for (const DemoJob& job : kJobs) {
     HSMUX_TRY(const std::string key, keys.get(job, options.key_prefix));
     for (std::uint32_t i = 0; i < options.callers; ++i) {
       callers.push_back(std::make_unique<Caller>(*engine, job, key, program, callers.size() + 1));
@@ -371,7 +371,7 @@ Result<ExitCode> demo(Program& program, const DemoOptions& options) {
 
   std::vector<Summary> summaries;
   std::uint64_t errors = 0;
-  for (const Job& job : kJobs) {
+  for (const DemoJob& job : kJobs) {
     summaries.push_back(summarise(job, callers, counts, elapsed));
     errors += summaries.back().errors;
   }

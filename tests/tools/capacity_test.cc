@@ -1,12 +1,14 @@
 // hsmux capacity, from the command line to its files: that it counts and keeps what it says, not how fast anything is.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <chrono>
+#include <array>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <thread>
 
 #include "tests/tools/tokens.h"
 
@@ -18,13 +20,12 @@ using testing::AnyOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-using testing::StartsWith;
 
 // Two simulated HSMs whose speed is known, in the memory of the program that loads them.
 class CapacityOnSimhsm : public testing::Test {
 protected:
   void configure(const std::string& time) const {
-    std::string settings = "mode = 'own'\nanswers = 'canned'\nspare_slot = false\ncontrol = '" + folder.file("sim.%p") +
+    std::string settings = "mode = 'own'\nspare_slot = false\ncontrol = '" + folder.file("sim.%p") +
                            "'\n[[token]]\nlabel = 'sim-0'\n[[token]]\nlabel = 'sim-1'\n" + time;
     folder.write("sim.toml", settings);
     const std::string pin = folder.write("pin", "1234");
@@ -224,19 +225,28 @@ TEST_F(CapacityOnSimhsm, KeepsWhatWasMeasuredWhenTheDiskIsFull) {
 }
 
 TEST_F(Tokens, LoseTheKeysOfACapacityRunThatIsInterrupted) {
-  const pid_t child =
-      start(folder, {HSMUX_PROGRAM, "--config", config(), "capacity", "run", "--callers", "1", "--seconds", "600",
-                     "--warm-up", "0", "--repeats", "1", "--out", folder.file("r.json")});
+  const std::string fifo = folder.file("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const int reader = open(fifo.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(reader, 0);
+  const pid_t child = start(folder,
+                            {HSMUX_PROGRAM, "--config", config(), "capacity", "run", "--callers", "1", "--seconds",
+                             "600", "--warm-up", "0", "--repeats", "1", "--out", folder.file("r.json")},
+                            {.input = {}, .environment = {}, .terminal = fifo});
   // Its first line of progress says that it measures.
-  while (read_file(folder.file("stderr")).find("under way") == std::string::npos) {
-    ASSERT_EQ(::kill(child, 0), 0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  std::string shown;
+  while (shown.find("under way") == std::string::npos) {
+    std::array<char, 4096> block{};
+    const ssize_t count = read(reader, block.data(), block.size());
+    ASSERT_GT(count, 0) << shown;
+    shown.append(block.data(), static_cast<std::size_t>(count));
   }
   ASSERT_EQ(::kill(child, SIGINT), 0);
   const Ended ended = wait_for(folder, child);
-  EXPECT_EQ(ended.code, 130) << ended.err;
+  close(reader);
+  EXPECT_EQ(ended.code, 130) << shown;
   const json document = json::parse(read_file(folder.file("r.json")), nullptr, false);
-  ASSERT_TRUE(document.is_object()) << ended.err;
+  ASSERT_TRUE(document.is_object()) << shown;
   EXPECT_TRUE(document.at("interrupted").get<bool>());
   EXPECT_GT(document.at("stages").at(0).at("latency").at("count").get<std::uint64_t>(), 0);
   EXPECT_THAT(json::parse(run({"keys", "list", "--json"}).out).at("keys"), IsEmpty());

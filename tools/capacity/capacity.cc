@@ -104,6 +104,8 @@ void add_run(CLI::App& app, Program& program) {
   command->add_option("--start-at", options->start_at, "Seconds since 1970: several hosts start together")
       ->type_name("TIME");
   command->add_option("--seed", options->seed, "Of the arrivals (default 1)");
+  command->add_flag("--unchecked", options->unchecked,
+                    "Do not check the first result of each key: simhsm may give canned answers");
   command->add_option("--in-flight-max", options->in_flight_max, "Requests under way; more are not started")
       ->check(CLI::Range(1U, 1'000'000U));
   command->add_option("--prefix", options->prefix, "Its own keys are named PREFIX-... (default hsmux-capacity)")

@@ -23,6 +23,7 @@ struct Options {
   std::vector<std::uint32_t> sessions; // steps of a search; else the first is used
   std::string start_at;                // seconds since 1970, or empty
   std::uint64_t seed = 1;
+  bool unchecked = false; // each key's first result is not checked: simulated HSMs may give canned answers
   std::uint32_t in_flight_max = 100'000;
   // Drills.
   std::vector<std::string> drills; // "pull=SLOT", "kill-sessions=SLOT", "slow=SLOT"

@@ -20,9 +20,14 @@ class Workload {
 public:
   Workload(Mix mix, std::string prefix) : mix_(std::move(mix)), prefix_(std::move(prefix)) {}
 
-  // Looks for named keys, makes the others ("PREFIX-RUN-1", ...), makes the inputs, and does every operation once,
-  // checking its result. What was made is remembered even where it fails. Errors: those of the engine.
-  Status prepare(Engine& engine, bool software_keys, const RequestOptions& options);
+  struct Preparation {
+    bool software_keys = false;
+    bool check = true; // each operation's first result
+    RequestOptions options = {};
+  };
+  // Looks for named keys, makes the others ("PREFIX-RUN-1", ...), makes the inputs, and does every operation once. What
+  // was made is remembered even where it fails. Errors: those of the engine; kDevice (a result is wrong).
+  Status prepare(Engine& engine, const Preparation& how);
   // Deletes what prepare() made; the first error, after trying all.
   Status remove_keys(Engine& engine);
 
@@ -44,10 +49,9 @@ private:
     std::vector<Key> keys;
     std::atomic<std::size_t> turn{0};
   };
-  Status prepare_entry(Engine& engine, const MixEntry& entry, Item& item, bool software_keys,
-                       const RequestOptions& options);
+  Status prepare_entry(Engine& engine, const MixEntry& entry, Item& item, const Preparation& how);
   Result<std::string> make_key(Engine& engine, const MixEntry& entry, bool software_keys);
-  static Status try_once(Engine& engine, const MixEntry& entry, Key& key, const RequestOptions& options);
+  static Status try_once(Engine& engine, const MixEntry& entry, Key& key, const Preparation& how);
 
   Mix mix_;
   std::string prefix_;
