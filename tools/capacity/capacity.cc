@@ -134,6 +134,8 @@ void add_run(CLI::App& app, Program& program) {
   command->add_option("--histogram-log", options->histogram_log, "Write the latencies as HdrHistogram's log")
       ->type_name("FILE");
   command->add_flag("--force", options->force, "Files that exist are replaced");
+  command->add_option("--metrics", options->metrics, "Serve Prometheus metrics meanwhile, such as 127.0.0.1:9467")
+      ->type_name("ADDRESS");
   command->footer("Examples:\n"
                   "  hsmux capacity run --out hsm.json\n"
                   "  hsmux capacity run --mix participant --goal 'p99<=5ms,p99.9<=20ms' --seconds 10 --out hsm.json\n"

@@ -34,7 +34,7 @@ struct Options {
   bool yes = false;
   std::uint32_t logins_per_minute = 30, opens_per_second = 100;
   // Output.
-  std::string out, html, histogram_log;
+  std::string out, html, histogram_log, metrics;
   bool force = false;
 };
 

@@ -134,6 +134,7 @@ Status Run::check() {
 std::size_t Run::slots_now() const { return only_slot_.empty() ? config_.slots.size() : 1; }
 
 void Run::close() {
+  serving_.reset();
   engine_.reset(); // ends all that was submitted
   load_.reset();
 }
@@ -162,8 +163,13 @@ Status Run::open(std::uint32_t sessions, Fixed fixed, const std::string& slot) {
     if (Program::interrupted()) return interrupted_run();
     std::this_thread::sleep_until(std::min(at, MonotonicClock::now() + milliseconds(50)));
   }
+  metrics_ = std::make_unique<MetricsService>();
   HSMUX_TRY(engine_, program_.open_engine(
-                         config, {.events = [counter = counter_](const Event& event) { counter->record(event); }}));
+                         config, {.events = [counter = counter_, metrics = metrics_->events()](const Event& event) {
+                           counter->record(event);
+                           metrics(event);
+                         }}));
+  HSMUX_CHECK(serve_metrics());
   load_ = std::make_unique<Load>(*engine_, *workload_, *counter_);
   sessions_ = sessions > 0 ? sessions : config.slots.front().sessions_max;
   only_slot_ = slot;
@@ -191,6 +197,16 @@ void Run::wait_for_sessions(std::uint32_t sessions) {
   }
   limit_.sessions = fewest;
   limit_.sessions_wanted = sessions;
+}
+
+// Each engine's own: counters begin anew with it, as after a restart.
+Status Run::serve_metrics() {
+  if (options_.metrics.empty()) return {};
+  MetricsConfig wanted = config_.metrics.value_or(MetricsConfig{});
+  wanted.address = options_.metrics;
+  HSMUX_TRY(serving_, metrics_->start(*engine_, wanted, program_.log_sink()));
+  if (document_["stages"].empty()) program_.note("metrics at http://" + options_.metrics + "/");
+  return {};
 }
 
 Status Run::prepare() {

@@ -14,6 +14,7 @@
 #include "tools/capacity/raw.h"
 #include "tools/capacity/result.h"
 #include "tools/capacity/search.h"
+#include "tools/metrics_service.h"
 #include "tools/program.h"
 
 namespace hsmux::capacity {
@@ -39,6 +40,7 @@ private:
 
   Status open(std::uint32_t sessions, Fixed fixed, const std::string& slot = {});
   void close();
+  Status serve_metrics();
   void wait_for_sessions(std::uint32_t sessions);
   Status prepare();
   LoadPlan plan(const std::string& name) const;
@@ -81,7 +83,9 @@ private:
 
   // One engine at a time; a Load outlives its engine.
   std::unique_ptr<Load> load_;
+  std::unique_ptr<MetricsService> metrics_;
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<MetricsService::Serving> serving_;
   std::uint32_t sessions_ = 0; // of each slot
   std::string only_slot_;
 
