@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -107,6 +108,57 @@ void submit_find(JNIEnv* env, jclass, jlong engine, jobject request, jbyteArray 
   });
 }
 
+// Asks the tokens for the one key of a name: what the engine remembers is not enough where somebody else may have
+// deleted it.
+struct Listing {
+  jobject request = nullptr; // global reference
+  int keys = 0;
+  hsmux_key_info first{};
+};
+
+void listed(void* context, const hsmux_key_info* info) {
+  auto* listing = static_cast<Listing*>(context);
+  if (listing->keys++ == 0) listing->first = *info;
+}
+
+void list_ended(void* context, hsmux_status status, const uint8_t*, size_t, const hsmux_key_info*,
+                const hsmux_error* error) {
+  const std::unique_ptr<Listing> listing(static_cast<Listing*>(context));
+  JNIEnv* env = environment();
+  if (env == nullptr) return;
+  if (status != HSMUX_OK) {
+    fail(env, listing->request, status, *error);
+  } else if (listing->keys == 1) {
+    succeed(env, listing->request, listing->first);
+  } else {
+    hsmux_error why;
+    HSMUX_INIT(&why);
+    const bool none = listing->keys == 0;
+    std::string_view(none ? "no slot holds such a key" : "several keys have this name: name it by its id")
+        .copy(static_cast<char*>(why.message), sizeof why.message - 1);
+    fail(env, listing->request, none ? HSMUX_KEY_NOT_FOUND : HSMUX_KEY_AMBIGUOUS, why);
+  }
+  env->DeleteGlobalRef(listing->request);
+}
+
+void submit_look(JNIEnv* env, jclass, jlong engine, jobject request, jbyteArray key_name, jlong timeout_ms) {
+  const Copy key(env, key_name);
+  auto listing = std::make_unique<Listing>();
+  listing->request = env->NewGlobalRef(request);
+  hsmux_error error;
+  HSMUX_INIT(&error);
+  const hsmux_status status = listing->request == nullptr
+                                  ? HSMUX_INTERNAL
+                                  : hsmux_submit_keys_list(engine_of(engine), key.text(), timeout_ms, listed,
+                                                           list_ended, listing.get(), nullptr, &error);
+  if (status == HSMUX_OK) {
+    (void)listing.release(); // list_ended has it
+    return;
+  }
+  fail(env, request, status, error);
+  if (listing->request != nullptr) env->DeleteGlobalRef(listing->request);
+}
+
 void submit_public(JNIEnv* env, jclass, jlong engine, jobject request, jbyteArray key_name, jlong timeout_ms) {
   const Copy key(env, key_name);
   submit(env, request, [&](void* context, hsmux_error* error) {
@@ -208,6 +260,7 @@ extern "C" JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM* vm, void*) {
       method("submitCrypto", "(JLhsmux/Request;I[B[B[BJ)V", submit_crypto),
       method("submitGenerate", "(JLhsmux/Request;[B[BI[BJ)V", submit_generate),
       method("submitFind", "(JLhsmux/Request;[BJ)V", submit_find),
+      method("submitLook", "(JLhsmux/Request;[BJ)V", submit_look),
       method("submitPublic", "(JLhsmux/Request;[BJ)V", submit_public),
       method("submitDelete", "(JLhsmux/Request;[BJ)V", submit_delete),
       method("slots", "(J)[B", slots),

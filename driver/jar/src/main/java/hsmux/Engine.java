@@ -118,6 +118,13 @@ public final class Engine implements AutoCloseable {
         request, engine -> Native.submitGenerate(engine, request, name(label), name(algorithm), bits, where, 0));
   }
 
+  /** As {@link #find}, but always in the tokens of the slots that are up, which somebody else may have changed. */
+  public CompletableFuture<KeyInfo> look(String key) {
+    Request<KeyInfo> request = new Request<>();
+    return submit(request, engine -> Native.submitLook(engine, request, name(key), 0));
+  }
+
+  /** Remembered, once it was found. */
   public CompletableFuture<KeyInfo> find(String key) {
     Request<KeyInfo> request = new Request<>();
     return submit(request, engine -> Native.submitFind(engine, request, name(key), 0));

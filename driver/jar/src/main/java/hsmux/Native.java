@@ -45,6 +45,8 @@ final class Native {
 
   static native void submitFind(long engine, Request<KeyInfo> request, byte[] key, long timeoutMs);
 
+  static native void submitLook(long engine, Request<KeyInfo> request, byte[] key, long timeoutMs);
+
   static native void submitPublic(long engine, Request<byte[]> request, byte[] key, long timeoutMs);
 
   static native void submitDelete(long engine, Request<KeyInfo> request, byte[] key, long timeoutMs);

@@ -76,6 +76,9 @@ object EngineConfig {
       keyGenerationDeadline: Option[FiniteDuration] = None,
       inFlightMax: Option[Int] = None,
       attemptLimit: Option[FiniteDuration] = None,
+      keyPolicy: Option[String] = None,
+      trustedKey: Option[String] = None,
+      transportBits: Option[Int] = None,
       developmentSoftwareKeys: Boolean = false,
   ) extends EngineConfig
 }

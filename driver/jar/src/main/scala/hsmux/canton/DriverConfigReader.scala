@@ -163,7 +163,7 @@ private[canton] object DriverConfigReader {
     }
   }
 
-  private val engineKeys = Seq("modules", "slots", "deadlines", "submit", "development-software-keys")
+  private val engineKeys = Seq("modules", "slots", "deadlines", "submit", "keys", "development-software-keys")
 
   private def inline(fields: Fields): Result[EngineConfig] =
     for {
@@ -200,8 +200,28 @@ private[canton] object DriverConfigReader {
           } yield (most, limit)
         }
       )
+      keys <- fields.orElse("keys", (Option.empty[String], Option.empty[String], Option.empty[Int]))(
+        Fields.reader("policy", "trusted-key", "transport-bits") { inner =>
+          for {
+            policy <- inner.oneOf("policy", Seq("none", "trusted-wrap", "vendor"))
+            trusted <- inner.optional[String]("trusted-key")
+            bits <- inner.number[Int]("transport-bits", 2048, 4096)
+          } yield (policy, trusted, bits)
+        }
+      )
       development <- fields.orElse("development-software-keys", false)
-    } yield EngineConfig.Inline(modules, slots, deadlines._1, deadlines._2, submit._1, submit._2, development)
+    } yield EngineConfig.Inline(
+      modules,
+      slots,
+      deadlines._1,
+      deadlines._2,
+      submit._1,
+      submit._2,
+      keys._1,
+      keys._2,
+      keys._3,
+      development,
+    )
 
   private def engine(fields: Fields): Result[EngineConfig] =
     fields.optional[String]("config-file").flatMap {
@@ -255,8 +275,8 @@ private[canton] object DriverConfigReader {
         _ <- checkPlacements(fields, engine, placements)
         slots <- fields.number[Int]("min-slots-at-start", 1, SlotsMax)
         _ <- engine match {
-          case EngineConfig.Inline(_, all, _, _, _, _, _) if slots.exists(_ > all.size) =>
-            fields.wrongAt[Unit]("min-slots-at-start", s"there are ${all.size} slots")
+          case inline: EngineConfig.Inline if slots.exists(_ > inline.slots.size) =>
+            fields.wrongAt[Unit]("min-slots-at-start", s"there are ${inline.slots.size} slots")
           case _ => Right(())
         }
         connect <- fields.number[FiniteDuration]("connect-timeout", 100.millis, 600.seconds)

@@ -77,6 +77,11 @@ private[canton] final class DriverConfigWriter(confidential: Boolean) {
         "slots" -> inline.slots.map(slot),
         "deadlines" -> fields("operation" -> inline.operationDeadline, "key-generation" -> inline.keyGenerationDeadline),
         "submit" -> fields("in-flight-max" -> inline.inFlightMax, "attempt-limit" -> inline.attemptLimit),
+        "keys" -> fields(
+          "policy" -> inline.keyPolicy,
+          "trusted-key" -> inline.trustedKey,
+          "transport-bits" -> inline.transportBits,
+        ),
         "development-software-keys" -> inline.developmentSoftwareKeys,
       )
   }

@@ -53,6 +53,9 @@ private[canton] object EngineToml {
     lines ++= config.inFlightMax.map(number => s"in_flight_max = $number")
     lines ++= config.attemptLimit.map(milliseconds("attempt_limit_ms", _))
     lines += "[keys]"
+    lines ++= config.keyPolicy.map(line("policy", _))
+    lines ++= config.trustedKey.map(line("trusted_key", _))
+    lines ++= config.transportBits.map(bits => s"transport_bits = $bits")
     lines += s"development_software_keys = ${config.developmentSoftwareKeys}"
     lines.result().mkString("", "\n", "\n")
   }

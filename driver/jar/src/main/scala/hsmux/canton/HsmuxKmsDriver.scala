@@ -26,6 +26,8 @@ final class HsmuxKmsDriver private (
 ) extends KmsDriver {
   private val keys = new KeyNames(engine)
   private val specs = new SupportedSpecs(config)
+  // Copied AES keys do not tell their length in every token: then it is taken to be the configured one.
+  private val symmetric = Specs.symmetric.sortBy(_.name != config.symmetricKey)
 
   specs.see(engine.slots.asScala.toSeq)
 
@@ -90,14 +92,14 @@ final class HsmuxKmsDriver private (
 
   override def encryptSymmetric(data: Array[Byte], keyId: String)(traceContext: Context): Future[Array[Byte]] =
     observed("encrypt-symmetric", Some(keyId), "AES-GCM", data.length, traceContext) { observation =>
-      withKey(keyId, Specs.symmetric, "AES-GCM")(_.encrypts) { (key, spec) =>
+      withKey(keyId, symmetric, "AES-GCM")(_.encrypts) { (key, spec) =>
         observation.of(engine.encrypt(key.nameBytes, spec.algorithmName, data))
       }
     }
 
   override def decryptSymmetric(ciphertext: Array[Byte], keyId: String)(traceContext: Context): Future[Array[Byte]] =
     observed("decrypt-symmetric", Some(keyId), "AES-GCM", ciphertext.length, traceContext) { observation =>
-      withKey(keyId, Specs.symmetric, "AES-GCM")(_.decrypts) { (key, spec) =>
+      withKey(keyId, symmetric, "AES-GCM")(_.decrypts) { (key, spec) =>
         observation.of(engine.decrypt(key.nameBytes, spec.algorithmName, ciphertext))
       }
     }
@@ -114,7 +116,7 @@ final class HsmuxKmsDriver private (
   override def keyExistsAndIsActive(keyId: String)(traceContext: Context): Future[Unit] =
     observed("key-exists", Some(keyId), "", 0, traceContext) { _ =>
       checkId(keyId)
-      keys.find(keyId).thenApply[Unit](_ => ())
+      keys.findNow(keyId).thenApply[Unit](_ => ())
     }
 
   override def deleteKey(keyId: String)(traceContext: Context): Future[Unit] =
@@ -158,8 +160,8 @@ final class HsmuxKmsDriver private (
     def wrong(what: String) =
       throw Failures.wrong(s"key ${info.id} (${info.kind}, ${info.bits} bits) $what")
     val row: Option[Spec] =
-      if (info.signs) Specs.signing.find(_.keyKind == info.kind)
-      else if (info.decrypts || info.agrees) Specs.encryption.find(spec => spec.keyKind == info.kind && (spec.bits == 0 || spec.bits == info.bits))
+      if (info.signs) Specs.signing.find(_.fits(info))
+      else if (info.decrypts || info.agrees) Specs.encryption.find(_.fits(info))
       else None
     row.getOrElse(wrong("is of no spec that Canton's driver API has")).keySpec.getOrElse(wrong("is of a spec that this Canton does not know"))
   }
@@ -179,7 +181,7 @@ final class HsmuxKmsDriver private (
     checkId(keyId)
     def use(key: KnownKey): CompletableFuture[Array[Byte]] = {
       val info = key.info
-      rows.find(row => row.keyKind == info.kind && (row.bits == 0 || row.bits == info.bits)) match {
+      rows.find(_.fits(info)) match {
         case Some(row) if purpose(info) => work(key, row)
         case Some(_) => throw Failures.wrong(s"key ${info.id} (${info.kind}) was made for another purpose than $wanted")
         case None => throw Failures.wrong(s"key ${info.id} is ${info.kind} with ${info.bits} bits and does not fit $wanted")

@@ -4,6 +4,7 @@ import hsmux.{Engine, HsmuxException, KeyInfo, Status}
 
 import java.util.Locale
 import java.util.concurrent.{CompletableFuture, CompletionException, ConcurrentHashMap}
+import scala.jdk.CollectionConverters._
 
 /** A key that Canton named, as the engine names it. */
 private[canton] final class KnownKey(val info: KeyInfo) {
@@ -32,18 +33,30 @@ private[canton] final class KeyNames(engine: Engine) {
     ()
   }
 
-  /** In the tokens. */
   def find(keyId: String): CompletableFuture[KnownKey] =
-    lookUp(keyId).thenApply[KnownKey](info => remember(keyId, info))
+    lookUp(keyId, engine.find).thenApply[KnownKey](info => remember(keyId, info))
 
-  private def lookUp(keyId: String): CompletableFuture[KeyInfo] = {
+  /** In the tokens, not from memory: somebody else may have deleted it. Where a slot is away that may hold it, that is
+    * the failure.
+    */
+  def findNow(keyId: String): CompletableFuture[KnownKey] =
+    orNone(lookUp(keyId, engine.look)).thenCompose[KnownKey] {
+      case Some(info) => CompletableFuture.completedFuture(remember(keyId, info))
+      case None =>
+        forget(keyId)
+        if (engine.slots.asScala.forall(_.connected))
+          throw HsmuxException.of(Status.KEY_NOT_FOUND, "no slot holds such a key")
+        else find(keyId)
+    }
+
+  private def lookUp(keyId: String, ask: String => CompletableFuture[KeyInfo]): CompletableFuture[KeyInfo] = {
     val hex = keyId.toLowerCase(Locale.ROOT)
-    if (keyId.startsWith("id:") || keyId.startsWith("pkcs11:") || !KeyNames.isHex(hex)) engine.find(keyId)
-    else if (hex.length >= KeyNames.OwnIdDigits) engine.find(s"id:$hex")
+    if (keyId.startsWith("id:") || keyId.startsWith("pkcs11:") || !KeyNames.isHex(hex)) ask(keyId)
+    else if (hex.length >= KeyNames.OwnIdDigits) ask(s"id:$hex")
     else {
       // Short hex may be a label too.
-      val byId = orNone(engine.find(s"id:$hex"))
-      val byLabel = orNone(engine.find(keyId))
+      val byId = orNone(ask(s"id:$hex"))
+      val byLabel = orNone(ask(keyId))
       byId.thenCombine[Option[KeyInfo], KeyInfo](
         byLabel,
         {

@@ -27,6 +27,8 @@ private[canton] sealed abstract class Spec(
 ) {
   val algorithmName: Array[Byte] = hsmux.Engine.name(algorithm)
 
+  def fits(key: hsmux.KeyInfo): Boolean = key.kind == keyKind && (bits == 0 || bits == key.bits)
+
   /** None: the Canton that runs does not know it. */
   def keySpec: Option[KeySpec]
 }
@@ -51,6 +53,9 @@ private[canton] final class EncryptionSpec(
 private[canton] final class SymmetricSpec(name: String, algorithm: String, keyKind: String)
     extends Spec(name, algorithm, keyKind, 0) {
   val keySpec: Option[KeySpec] = None
+
+  // "aes": of a length that its token does not tell.
+  override def fits(key: hsmux.KeyInfo): Boolean = super.fits(key) || key.kind == "aes"
 }
 
 private[canton] object Specs {

@@ -56,5 +56,6 @@ abstract class DriverSpec extends AnyWordSpec with Matchers {
 }
 
 object DriverSpec {
-  val replicated: String = "development-software-keys = true"
+  // Keys of 3072 bits for each run of replication take most of the time.
+  val replicated: String = "development-software-keys = true, keys { transport-bits = 2048 }"
 }

@@ -37,10 +37,12 @@ class EdgeSuite extends DriverSpec with BeforeAndAfterAll {
       get(all).map(_.toSeq).distinct should have size 5000
     }
     "take empty data and 4 KiB of it" in {
+      val ids = Api.signing.map { case (keySpec, algoSpec) =>
+        (keySpec, algoSpec, get(driver.generateSigningKeyPair(keySpec, None)(root)))
+      }
       Seq(0, 1, 4096).foreach { size =>
         val data = Array.fill(size)(7.toByte)
-        Api.signing.foreach { case (keySpec, algoSpec) =>
-          val id = get(driver.generateSigningKeyPair(keySpec, None)(root))
+        ids.foreach { case (keySpec, algoSpec, id) =>
           withClue(s"$keySpec, $size bytes: ")(verifies(driver, id, algoSpec, data) shouldBe true)
         }
         val encrypted = get(driver.encryptSymmetric(data, symmetricKey)(root))
@@ -78,6 +80,12 @@ class EdgeSuite extends DriverSpec with BeforeAndAfterAll {
       refused(driver.getPublicKey(id)(root), Status.KEY_NOT_FOUND)
       refused(driver.deleteKey(id)(root), Status.KEY_NOT_FOUND)
     }
+    "notice that somebody else deleted a key" in {
+      val id = get(driver.generateSymmetricKey(None)(root))
+      get(driver.keyExistsAndIsActive(id)(root))
+      withDriver(Tokens.hocon(Seq("hsmux-0", "hsmux-1")))(other => get(other.deleteKey(id)(root)))
+      refused(driver.keyExistsAndIsActive(id)(root), Status.KEY_NOT_FOUND)
+    }
     "refuse ids that are unknown, empty, overlong or odd" in {
       refused(driver.keyExistsAndIsActive("00" * 16)(root), Status.KEY_NOT_FOUND)
       refused(driver.keyExistsAndIsActive("cafe")(root), Status.KEY_NOT_FOUND)
@@ -111,9 +119,11 @@ class EdgeSuite extends DriverSpec with BeforeAndAfterAll {
       verifies(driver, one, sha256, message) shouldBe true
     }
     "take every name that Canton may give" in
-      Seq("", "x" * 300, "ю" * 300, "id:00", "pkcs11:object=x", "line\nbreak", "\ud83d\udd11").foreach { name =>
-        val id = get(driver.generateSymmetricKey(Some(name))(root))
-        get(driver.deleteKey(id)(root))
+      withDriver(Tokens.hocon(Seq("hsmux-2"))) { one =>
+        Seq("", "x" * 300, "ю" * 300, "id:00", "pkcs11:object=x", "line\nbreak", "\ud83d\udd11").foreach { name =>
+          val id = get(one.generateSymmetricKey(Some(name))(root))
+          get(one.deleteKey(id)(root))
+        }
       }
     "give the same public key from every replica and after a restart" in {
       val spki = get(driver.getPublicKey(signingKey)(root)).key
@@ -139,6 +149,12 @@ class EdgeSuite extends DriverSpec with BeforeAndAfterAll {
       withDriver(Tokens.hocon(Seq("hsmux-0", "hsmux-1"))) { two =>
         two.supportedSigningKeySpecs.map(_.toString) should contain noElementsOf Seq("EcCurve25519")
         two.supportedSigningKeySpecs should contain(SigningKeySpec.EcP384)
+        // Copied from slot to slot by wrapping: the same key in both.
+        val id = get(two.generateSigningKeyPair(SigningKeySpec.EcP256, None)(root))
+        val spki = get(two.getPublicKey(id)(root)).key
+        Seq("hsmux-0", "hsmux-1").foreach { slot =>
+          withDriver(Tokens.hocon(Seq(slot)))(other => get(other.getPublicKey(id)(root)).key shouldBe spki)
+        }
       }
       withDriver(Tokens.hocon(Seq("hsmux-0", "hsmux-1"), "placement { default = [ hsmux-1 ] }")) { placed =>
         placed.supportedSigningKeySpecs shouldBe Api.signing.map(_._1).toSet

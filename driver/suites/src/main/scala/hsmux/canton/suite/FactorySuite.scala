@@ -31,6 +31,7 @@ class FactorySuite extends DriverSpec {
        |]
        |deadlines { operation = 3s, key-generation = 1 minute }
        |submit { in-flight-max = 500, attempt-limit = 70ms }
+       |keys { policy = trusted-wrap, trusted-key = wrapper, transport-bits = 2048 }
        |development-software-keys = true
        |specs = [ ec-p256, rsa-2048 ]
        |symmetric-key = aes-128

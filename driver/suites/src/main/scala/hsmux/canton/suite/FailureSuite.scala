@@ -4,6 +4,9 @@ import com.digitalasset.canton.crypto.kms.driver.api.v1._
 import hsmux.{HsmuxException, Status}
 import org.scalatest.BeforeAndAfterEach
 
+import java.nio.file.Files
+import java.nio.file.attribute.PosixFilePermissions
+
 import scala.concurrent.{ExecutionContext, Future}
 import scala.util.{Failure, Success, Try}
 
@@ -94,6 +97,24 @@ class FailureSuite extends DriverSpec with BeforeAndAfterEach {
       status(failed) shouldBe Status.CREDENTIALS
       failed.retryable shouldBe false
       failed.getMessage should not include "9999"
+    }
+    "be failed and not fatal when a PIN is refused while it runs, for good" in {
+      val pin = Files.writeString(Tokens.folder.resolve("sim.pin"), "1234")
+      Files.setPosixFilePermissions(pin, PosixFilePermissions.fromString("rw-------"))
+      withDriver(s"""modules { sim { path = "${sys.env("HSMUX_SIMHSM")}" } }
+                    |slots = [ { name = a, token-label = sim-2, session-copies = off, pin { file = "$pin" } } ]
+                    |$deadlines""".stripMargin) { driver =>
+        val id = newKey(driver)
+        verifies(driver, id, sha256, message) shouldBe true
+        Files.writeString(pin, "9876")
+        Simulator.play("lose-sessions", "sim-2")
+        eventually("health is failed")(Try(get(driver.sign(message, id, sha256)(root))).isFailure && health(driver) == "Failed")
+        val reason = get(driver.health).toString
+        reason should include("latched")
+        reason should not include "9876"
+        val failed = failure(driver.sign(message, id, sha256)(root))
+        withClue(failed.getMessage)(failed.retryable shouldBe false)
+      }
     }
     "fail what is in flight when it is closed, and close twice" in {
       val driver = Tokens.driver(Simulator.hocon(Seq("sim-0"), "close-timeout = 300ms"))

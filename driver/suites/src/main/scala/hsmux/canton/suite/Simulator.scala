@@ -48,7 +48,7 @@ object Simulator {
   def hocon(labels: Seq[String] = Seq("sim-0", "sim-1"), extra: String = ""): String =
     s"""modules { sim { path = "${sys.env("HSMUX_SIMHSM")}" } }
        |slots = [ ${labels.map(slot(_)).mkString(", ")} ]
-       |development-software-keys = true
+       |development-software-keys = true, keys { transport-bits = 2048 }
        |$extra
        |""".stripMargin
 }
