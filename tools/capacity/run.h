@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tools/capacity/drill_actor.h"
 #include "tools/capacity/goal.h"
@@ -91,6 +93,7 @@ private:
 
   // Found so far.
   LimitInput limit_;
+  std::pair<std::uint32_t, std::uint32_t> sessions_missing_{}; // open, of so many: where the search ran out of them
   double capacity_ = 0;
   std::vector<double> saturated_; // operations a second, of each repetition
   std::vector<double> series_;    // the same in short bins, one repetition after the other

@@ -68,15 +68,23 @@ Status Run::search_sessions(SessionsSearch& search) {
     plan.warm_up = std::max(plan.warm_up / 2, milliseconds(100));
     HSMUX_TRY(const LoadResult result, stage(plan));
     const std::uint32_t open_now = limit_.sessions;
-    search.add({.sessions = *sessions, .rate = result.rate()});
-    if (open_now < *sessions && options_.sessions.empty()) { // the token has no more: further steps say nothing
-      document_["warnings"].push_back(
-          fmt::format("A slot opened {} of {} sessions: that is its limit now.", open_now, *sessions));
-      options_.sessions_max = *sessions;
-      SessionsSearch bounded(*sessions);
-      for (const SessionsPoint& point : search.points()) bounded.add(point);
-      search = bounded;
+    if (open_now >= *sessions || !options_.sessions.empty()) {
+      search.add({.sessions = *sessions, .rate = result.rate()});
+      continue;
     }
+    // The token has no more: further steps say nothing.
+    document_["warnings"].push_back(
+        fmt::format("A slot opened {} of {} sessions: that is its limit now.", open_now, *sessions));
+    SessionsSearch bounded(open_now);
+    bool measured = false;
+    for (const SessionsPoint& point : search.points()) {
+      bounded.add(point);
+      measured = measured || point.sessions == open_now;
+    }
+    if (!measured) bounded.add({.sessions = open_now, .rate = result.rate()});
+    search = bounded;
+    // Where fewer would have done as well they are not what limits.
+    if (4 * search.knee() >= 3 * open_now) sessions_missing_ = {open_now, *sessions};
   }
   Json points = Json::array();
   for (const SessionsPoint& point : search.points()) {
@@ -177,8 +185,8 @@ Status Run::search_rate(std::uint32_t sessions) {
                      {"p999_us", static_cast<double>(result.latency.percentile(99.9)) / 1000}});
     if (!broken.empty()) why = broken;
     search.add(broken.empty());
-    // Between others, so that a change during the run shows.
-    if (++count % 4 == 0) HSMUX_CHECK(repeat_saturated(sessions));
+    // Between others, so that a change during the run shows; one is kept for its end.
+    if (++count % 4 == 0 && saturated_.size() + 1 < options_.repeats) HSMUX_CHECK(repeat_saturated(sessions));
   }
   document_["goal"] = {{"text", goal_.text()},
                        {"rate", search.rate()},
@@ -207,6 +215,10 @@ void Run::conclude(const SessionsSearch& search, std::uint32_t sessions) {
         fmt::format("Other programs used {:.0f} % of this host's CPU during the measurement: "
                     "repeat it on an idle machine.",
                     others * 100));
+  }
+  if (sessions_missing_.second > 0) {
+    limit_.sessions = sessions_missing_.first;
+    limit_.sessions_wanted = sessions_missing_.second;
   }
   const Limit limit = limit_of(limit_);
   document_["limit"] = {{"kind", limit_name(limit.kind)},
