@@ -11,6 +11,11 @@ Duration attempt_limit(Duration slow, std::optional<Duration> fixed, Deadline de
   return std::min(slow > half / 10 ? half : std::max(10 * slow, kMin), half);
 }
 
+SlotSet avoid_next(SlotSet eligible, SlotSet avoided, SlotSet failed) {
+  const SlotSet tried = avoided | failed;
+  return (eligible & ~tried) != 0 ? tried : failed;
+}
+
 Step next_step(const Error& error, const Attempts& attempts, bool repeatable, Deadline deadline, TimePoint now) {
   if (!repeatable || deadline.passed(now) || attempts.made >= kAttemptsMax) return Step::kGiveUp;
   // Only what the module said of an attempt is worth another one; waiting in vain is final.

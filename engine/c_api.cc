@@ -37,6 +37,7 @@ hsmux_status into_buffer(hsmux_engine* engine, std::uint8_t* out, std::size_t* o
 EngineOptions engine_options(const hsmux_open_options& options) {
   EngineOptions result;
   result.set_module_environment = options.set_module_environment != 0;
+  result.restart_modules = options.restart_modules != 0;
   result.slots_at_start_min = options.slots_at_start_min;
   if (options.connect_timeout_ms > 0) result.connect_timeout = c_abi::time_out(options.connect_timeout_ms);
   if (options.log != nullptr) {

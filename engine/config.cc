@@ -163,6 +163,9 @@ private:
       HSMUX_CHECK(check_slot(key, slot));
       HSMUX_CHECK(check_selector(key, slot.selector));
       if (slot.pin) HSMUX_CHECK(check_pin(key + ".pin", *slot.pin));
+      if (slot.pin && slot.login_at_token) {
+        return refuse(key + ".login_at_token", "only allowed without pin: the PIN is entered at the HSM");
+      }
       for (std::size_t j = 0; j < i; ++j) HSMUX_CHECK(check_pair(key, slot, config_.slots[j]));
     }
     return {};

@@ -34,6 +34,7 @@ struct SlotConfig {                 // [[slot]]
   SlotSelector selector;            // token_label, serial, slot_id, uri: at least one; uri alone
   std::optional<PinOrigin> pin;     // pin = { env = "V" } | { file = "F", allow_group_read = false } |
                                     //       { fd = 3 } | { prompt = true }; absent = no login
+  bool login_at_token = false;      // login_at_token: the PIN is entered at the HSM; without pin
   bool allow_pin_count_low = false; // allow_pin_count_low: one try although the token warns
   std::uint32_t sessions_min = 1;   // sessions_min: opened at start, 0 to sessions_max
   std::uint32_t sessions_max = 16;  // sessions_max: 1 to 4096, the anchor session not counted

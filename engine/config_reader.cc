@@ -219,6 +219,7 @@ constexpr auto kSlotRows = std::to_array<Row<SlotConfig>>({
     {"slot_id", [](const Entry& e, SlotConfig& s) { return e.integer(s.selector.slot_id, config_limits::kSlotId); }},
     {"uri", [](const Entry& e, SlotConfig& s) { return e.text(s.selector.uri); }},
     {"pin", [](const Entry& e, SlotConfig& s) { return read_pin(e, s.pin); }},
+    {"login_at_token", [](const Entry& e, SlotConfig& s) { return e.boolean(s.login_at_token); }},
     {"allow_pin_count_low", [](const Entry& e, SlotConfig& s) { return e.boolean(s.allow_pin_count_low); }},
     {"sessions_min",
      [](const Entry& e, SlotConfig& s) { return e.integer(s.sessions_min, config_limits::kSessionsMin); }},

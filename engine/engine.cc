@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "engine/admin.h"
+#include "engine/admin_commands.h"
 #include "engine/engine_core.h"
 #include "engine/key_audit.h"
 #include "mechanisms/cross_check.h"
@@ -45,10 +47,23 @@ Result<std::unique_ptr<Engine>> Engine::open(Config config, EngineOptions option
   auto core = std::make_shared<Core>(std::move(config), std::move(options));
   std::unique_ptr<Engine> engine(new Engine(core));
   HSMUX_CHECK(core->open());
+  if (core->config.admin.socket) {
+    HSMUX_TRY(engine->admin_,
+              AdminSocket::open(*core->config.admin.socket,
+                                [raw = engine.get()](std::string_view line) { return answer_admin(*raw, line); }));
+  }
   return engine;
 }
 
+Engine::Engine(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+
 Engine::~Engine() {
+  // In a fork's child its thread is not there to be ended.
+  if (core_->forked()) {
+    (void)admin_.release();
+  } else {
+    admin_.reset();
+  }
   // What did not end is left behind: a thread inside the vendor's code may still write to its memory.
   if (!close(Deadline::after(std::chrono::seconds(5)))) new std::shared_ptr<Core>(std::move(core_));
 }
@@ -167,13 +182,15 @@ Result<KeyInfo> Engine::generate(const GenerateRequest& request) {
 Result<KeyInfo> Engine::replicate(const ReplicateRequest& request) {
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  return core_->management.replicate(request, core_->generation_deadline(request.options));
+  return core_->audited("key-replicate", request.key, {},
+                        core_->management.replicate(request, core_->generation_deadline(request.options)));
 }
 
 Result<KeyInfo> Engine::import_key(const ImportRequest& request) {
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  return core_->management.import(request, core_->generation_deadline(request.options));
+  return core_->audited("key-import", request.label, {},
+                        core_->management.import(request, core_->generation_deadline(request.options)));
 }
 
 Result<AuditReport> Engine::audit_keys(const AuditRequest& request) {
@@ -313,6 +330,7 @@ Status Engine::unlatch(std::string_view slot) {
   HSMUX_CHECK(call.admitted);
   HSMUX_TRY(const std::size_t index, core_->group.find(slot));
   core_->group.slots[index]->unlatch();
+  core_->audit->write({.event = "slot-unlatch", .slot = std::string(slot)});
   return {};
 }
 
@@ -321,6 +339,16 @@ Status Engine::drain(std::string_view slot, bool on) {
   HSMUX_CHECK(call.admitted);
   HSMUX_TRY(const std::size_t index, core_->group.find(slot));
   core_->group.slots[index]->drain(on);
+  core_->audit->write({.event = on ? "slot-drain" : "slot-undrain", .slot = std::string(slot)});
+  return {};
+}
+
+Status Engine::reload() {
+  const Core::Call call(*core_);
+  HSMUX_CHECK(call.admitted);
+  core_->index.clear();
+  for (const auto& slot : core_->group.slots) slot->connect_now();
+  core_->audit->write({.event = "reload"});
   return {};
 }
 

@@ -22,11 +22,17 @@ struct EngineOptions {
   LogSink log;
   // Set the modules' environment variables before they are loaded: only for a program of its own (slots/module.h).
   bool set_module_environment = false;
+  // Finalise a module and initialise it again when none of its tokens comes back otherwise: only for a program of its
+  // own, in which no other code uses PKCS#11. Where a module was finalised by somebody else it is initialised again in
+  // any case.
+  bool restart_modules = false;
   // How many slots must be ready for open() to succeed; 0 = all. The others are tried again in the background.
   std::size_t slots_at_start_min = 0;
   bool slots_may_be_down = false; // open() succeeds even when none is ready, whatever slots_at_start_min says
   std::chrono::milliseconds connect_timeout{30'000};
 };
+
+class AdminSocket; // engine/admin.h
 
 class Engine {
 public:
@@ -128,6 +134,10 @@ public:
   // alone is refused. Lasts as long as the engine.
   Status drain(std::string_view slot, bool on = true);
 
+  // Keys are looked up anew at their next use, and slots that are down are tried at once. PINs from files and variables
+  // are read at each login anyway; what else the configuration says is read when an engine is opened.
+  Status reload();
+
   // No new request is taken; waiting ones end with kClosed; running ones get until `deadline`. False when the module
   // holds some for longer: they and all that they touch are left behind, and the completions of submitted ones run, for
   // which there is up to a second more. Later calls end with kClosed. Not from a completion. The destructor closes with
@@ -137,11 +147,12 @@ public:
   struct Core; // engine/engine_core.h
 
 private:
-  explicit Engine(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  explicit Engine(std::shared_ptr<Core> core);
   template <class T, class Request> Result<T> wait_for(const Request& request) {
     return submit_for<T>(request).result.get();
   }
   std::shared_ptr<Core> core_;
+  std::unique_ptr<AdminSocket> admin_;
 };
 
 } // namespace hsmux

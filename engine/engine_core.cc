@@ -17,6 +17,7 @@ SlotOptions slot_options(const SlotConfig& config) {
           .selector = config.selector,
           .pin = config.pin,
           .allow_pin_count_low = config.allow_pin_count_low,
+          .login_at_token = config.login_at_token,
           .sessions_min = config.sessions_min,
           .sessions_max = config.sessions_max,
           .weight = config.weight,
@@ -180,6 +181,7 @@ Status Engine::Core::connect(std::vector<std::shared_ptr<Module>> modules) {
     for (std::size_t i = 0; i < config.slots.size(); ++i) {
       openers.emplace_back([&, i] {
         SlotOptions wanted = slot_options(config.slots[i]);
+        wanted.restart_module = options.restart_modules;
         wanted.canary = [this, i](Session& session) { return canary(i, session); };
         opened[i] = Slot::open(
             std::move(wanted), modules[i], slot_events(), [this, i] { group.router.capacity_freed(i); }, deadline,
@@ -329,10 +331,9 @@ Status Engine::Core::random(std::span<std::uint8_t> out, const RequestOptions& o
   return runner.run_plain(slots, deadline_of(options_), [&](Session& session) { return session.random(out); });
 }
 
-Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
-  Result<KeyInfo> info = management.generate(request, generation_deadline(request.options));
-  AuditRecord record{
-      .event = "key-generate", .key = std::string(request.label), .algorithm = spec_of(request.algorithm).name};
+Result<KeyInfo> Engine::Core::audited(std::string_view event, std::string_view key, std::string_view algorithm,
+                                      Result<KeyInfo> info) {
+  AuditRecord record{.event = event, .key = std::string(key), .algorithm = algorithm};
   if (info) {
     record.key_id = info->id;
     record.slots = info->slots;
@@ -341,6 +342,12 @@ Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
     record.error = info.error();
   }
   audit->write(record);
+  return info;
+}
+
+Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
+  Result<KeyInfo> info = audited("key-generate", request.label, spec_of(request.algorithm).name,
+                                 management.generate(request, generation_deadline(request.options)));
   if (info && info->software_key) {
     log(LogLevel::kWarning,
         fmt::format("key '{}' (id {}) was made in software and imported: for development only", info->label, info->id));
@@ -349,16 +356,7 @@ Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
 }
 
 Result<KeyInfo> Engine::Core::remove_key(KeyName name, Deadline deadline) {
-  Result<KeyInfo> info = management.remove(name, deadline);
-  AuditRecord record{.event = "key-delete", .key = std::string(name)};
-  if (info) {
-    record.key_id = info->id;
-    record.slots = info->slots;
-  } else {
-    record.error = info.error();
-  }
-  audit->write(record);
-  return info;
+  return audited("key-delete", name, {}, management.remove(name, deadline));
 }
 
 Result<KeyInfo> Engine::Core::find_key(KeyName name, const RequestOptions& options_) {

@@ -17,7 +17,7 @@ struct Engine::Core {
   Core(Config config_, EngineOptions options_)
       : config(std::move(config_)), options(std::move(options_)), index(group),
         management(group, index, config.keys, [this](LogLevel level, const std::string& text) { log(level, text); }),
-        runner(group, index, options.events),
+        runner(group, index, options.events, config.self_check.verify_share),
         workers(threads_max(config), [this](TimePoint now) { return group.router.expire(now); }) {}
 
   Status open();
@@ -48,6 +48,9 @@ struct Engine::Core {
   Status random(std::span<std::uint8_t> out, const RequestOptions& options_);
   Result<KeyInfo> generate(const GenerateRequest& request);
   Result<KeyInfo> remove_key(KeyName name, Deadline deadline);
+  // What was done to a key stands in the audit log, however it ended.
+  Result<KeyInfo> audited(std::string_view event, std::string_view key, std::string_view algorithm,
+                          Result<KeyInfo> info);
   Result<KeyInfo> find_key(KeyName name, const RequestOptions& options_);
   Result<Bytes> public_half(KeyName name, const AlgorithmSpec* spec, const RequestOptions& options_);
 

@@ -201,7 +201,7 @@ Result<Job> Engine::submit(const DeleteKeyRequest& request, Completion<KeyInfo> 
   const Deadline deadline = core_->deadline_of(request.options);
   return submit_errand<KeyInfo>(
       *core_, deadline,
-      [core = core_.get(), deadline, key = std::string(request.key)] { return core->management.remove(key, deadline); },
+      [core = core_.get(), deadline, key = std::string(request.key)] { return core->remove_key(key, deadline); },
       std::move(done));
 }
 

@@ -119,6 +119,8 @@ typedef struct hsmux_open_options {
   void* log_context;
   hsmux_event_callback event;
   void* event_context;
+  int32_t restart_modules; /* 1: may finalise a module and initialise it again when none of its tokens comes back
+                              otherwise: only in a program whose other code does not use PKCS#11 */
 } hsmux_open_options;
 
 HSMUX_API hsmux_status hsmux_open(const hsmux_open_options* options, hsmux_engine** engine, hsmux_error* error);

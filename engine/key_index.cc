@@ -106,10 +106,13 @@ Result<std::shared_ptr<const Key>> KeyIndex::find(KeyName name, Deadline deadlin
   }
   Result<std::shared_ptr<const Key>> found = look_up(name, before.get(), deadline);
   if (!found) {
-    // What was known stays usable while slots are away: the request waits for them.
+    // What was known stays usable while slots are away: the request waits for them, where it has the time.
     const bool away = found.error().kind == ErrorKind::kUnavailable || found.error().kind == ErrorKind::kTimeout;
-    if (before && away) return before;
+    if (before && away && !deadline.passed(MonotonicClock::now())) return before;
     entries_.erase(name);
+    if (before && found.error().kind == ErrorKind::kKeyNotFound) {
+      for_each_slot(before->slots, [this](std::size_t slot) { group_.slots[slot]->key_vanished(); });
+    }
     return found;
   }
   remember(std::string(name), (*found)->complete ? generation : kStale, *found);
@@ -189,6 +192,7 @@ Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& fo
   key->id = found.object.id;
   key->object_class = found.object.object_class;
   key->kind = found.object.kind;
+  key->always_authenticate = found.object.always_authenticate;
   key->slots = found.slots;
   key->flow = std::hash<std::string_view>{}({reinterpret_cast<const char*>(key->id.data()), key->id.size()});
   if (key->id.empty() || key->id.size() > kKeyIdBytesMax) {

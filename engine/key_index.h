@@ -41,7 +41,8 @@ struct Key {
   bool complete = true;      // false: a slot that is up did not answer, so the next request looks again
   std::optional<Bytes> spki; // public keys only; nullopt when the token has no public key object
   std::shared_ptr<GcmUsage> gcm_usage;
-  FlowId flow = 0; // of requests with it, before what they do with it is mixed in
+  bool always_authenticate = false; // each operation wants a login of its own
+  FlowId flow = 0;                  // of requests with it, before what they do with it is mixed in
 };
 
 // Every private and secret key on the given slots that fits the query, merged by CKA_ID: one entry per key, with the

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace hsmux {
@@ -71,11 +72,14 @@ RequestRunner::Outcome RequestRunner::attempt(const Work& work, RoutedLease& rou
   if ((*choice)->recipe == nullptr) {
     return {fail(ErrorKind::kUnsupported, (*choice)->reason), Blame::kSlotHasNoRecipe};
   }
-  const Result<KeyHandle> handle = slot.key_handle(routed.lease, work.key->object_class, work.key->id, copies);
+  const bool by_copy = copies && !work.key->always_authenticate;
+  const Result<KeyHandle> handle = slot.key_handle(routed.lease, work.key->object_class, work.key->id, by_copy);
   if (!handle) {
     const bool absent = handle.error().kind == ErrorKind::kKeyNotFound && handle.error().rv == 0;
     return {fail(handle.error()), absent ? Blame::kSlotHasNoKey : Blame::kAttempt};
   }
+  if (work.key->always_authenticate) [[unlikely]]
+    routed.lease->set_before_operation([&slot](Session& session) { return slot.login_for_operation(session); });
   const TimePoint start = events_ ? MonotonicClock::now() : TimePoint{};
   Result<std::size_t> result =
       carry_out(work, *(*choice)->recipe, recipes.quirks(), *routed.lease, handle->handle, out);
@@ -83,7 +87,27 @@ RequestRunner::Outcome RequestRunner::attempt(const Work& work, RoutedLease& rou
     emit(EventKind::kOperation, routed.slot, work, result ? nullptr : &result.error(), MonotonicClock::now() - start,
          routed.since - routed.asked);
   }
+  if (work.key->always_authenticate) [[unlikely]]
+    routed.lease->set_before_operation({});
+  if (result && self_check_.wanted(work, routed.slot, *handle)) [[unlikely]]
+    return checked(work, routed, *handle, out, *result);
   return {std::move(result), Blame::kAttempt, handle->is_copy};
+}
+
+// A wrong signature stays here. Its session goes, its handle is looked up anew, the slot must show that it is well.
+RequestRunner::Outcome RequestRunner::checked(const Work& work, RoutedLease& routed, const KeyHandle& handle,
+                                              std::span<std::uint8_t> out, std::size_t written) {
+  Slot& slot = *group_.slots[routed.slot];
+  Status right = self_check_.verify(work, routed.slot, ByteView(out).first(written));
+  if (right) {
+    if (!handle.verified) slot.mark_verified(routed.lease, work.key->object_class, work.key->id, handle.handle);
+    return {written, Blame::kAttempt, handle.is_copy};
+  }
+  std::ranges::fill(out, std::uint8_t{0});
+  routed.lease->distrust();
+  slot.forget_key(work.key->object_class, work.key->id);
+  slot.wrong_result(Call::kSign);
+  return {fail(std::move(right).error()), Blame::kWrongResult, handle.is_copy};
 }
 
 void RequestRunner::drop(RoutedLease routed, const Outcome& outcome) {
@@ -95,13 +119,19 @@ std::optional<Result<std::size_t>> RequestRunner::conclude(const Work& work, Pro
                                                            Outcome outcome) {
   const std::size_t slot = routed.slot;
   drop(std::move(routed), outcome);
-  if (outcome.result) return std::move(outcome.result);
+  if (outcome.result) {
+    retries_.put_back();
+    return std::move(outcome.result);
+  }
 
   Error error = std::move(outcome.result).error();
   if (error.kind == ErrorKind::kDecryptFailed) return fail(decrypt_failed()); // alike, whatever the module said
   if (error.slot.empty()) error.slot = group_.slots[slot]->name();
-  if (outcome.blame != Blame::kAttempt) {
-    if (outcome.blame == Blame::kSlotHasNoKey) index_.clear(); // deleted by somebody else: looked up anew
+  if (outcome.blame == Blame::kSlotHasNoKey || outcome.blame == Blame::kSlotHasNoRecipe) {
+    if (outcome.blame == Blame::kSlotHasNoKey) {
+      index_.clear(); // deleted by somebody else: looked up anew
+      group_.slots[slot]->key_vanished();
+    }
     progress.eligible &= ~slot_bit(slot);
     if (progress.eligible == 0) return fail(std::move(error));
     return std::nullopt;
@@ -109,21 +139,30 @@ std::optional<Result<std::size_t>> RequestRunner::conclude(const Work& work, Pro
   Attempts& attempts = progress.attempts;
   ++attempts.made;
   attempts.by_copy = outcome.by_copy;
-  switch (next_step(error, attempts, true, work.deadline, MonotonicClock::now())) {
+  attempts.found_again = (progress.found_again & slot_bit(slot)) != 0;
+  // Where each try is a login, none is made by itself.
+  const bool repeatable = !work.key->always_authenticate;
+  switch (next_step(error, attempts, repeatable, work.deadline, MonotonicClock::now())) {
   case Step::kGiveUp:
     if (attempts.made > 1) error.message += fmt::format(" (attempt {})", attempts.made);
     return fail(std::move(error));
   case Step::kFindAgain:
     group_.slots[slot]->forget_key(work.key->object_class, work.key->id);
-    attempts.found_again = true;
-    progress.avoid = 0;
+    progress.found_again |= slot_bit(slot);
+    progress.avoid = progress.eligible & ~slot_bit(slot); // the same one again, while it is up
     break;
   case Step::kWithKey:
     group_.slots[slot]->forget_key(work.key->object_class, work.key->id);
     progress.copies = false;
-    progress.avoid = 0;
+    progress.avoid = progress.eligible & ~slot_bit(slot); // the same one again, while it is up
     break;
-  case Step::kElsewhere: progress.avoid = slot_bit(slot); break;
+  case Step::kElsewhere:
+    if (!retries_.take()) {
+      error.message += "; it is not tried again: too large a share of the requests fails";
+      return fail(std::move(error));
+    }
+    progress.avoid = avoid_next(progress.eligible, progress.avoid, slot_bit(slot));
+    break;
   }
   emit(EventKind::kRetry, slot, work, &error, {});
   progress.last = std::move(error);
@@ -172,7 +211,7 @@ Status RequestRunner::run_plain(SlotSet eligible, Deadline deadline, const std::
     ++progress.attempts.made;
     const Step step = next_step(result.error(), progress.attempts, true, deadline, MonotonicClock::now());
     if (step != Step::kElsewhere) return result;
-    progress.avoid = slot_bit(slot);
+    progress.avoid = avoid_next(progress.eligible, progress.avoid, slot_bit(slot));
     progress.last = result.error();
   }
 }

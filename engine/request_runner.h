@@ -5,6 +5,8 @@
 #include <functional>
 
 #include "engine/attempt.h"
+#include "engine/retry_budget.h"
+#include "engine/self_check.h"
 #include "engine/work.h"
 #include "metrics/events.h"
 
@@ -12,8 +14,8 @@ namespace hsmux {
 
 class RequestRunner {
 public:
-  RequestRunner(SlotGroup& group, KeyIndex& index, const EventSink& events)
-      : group_(group), index_(index), events_(events) {}
+  RequestRunner(SlotGroup& group, KeyIndex& index, const EventSink& events, double verify_share)
+      : group_(group), index_(index), events_(events), self_check_(verify_share) {}
 
   // Into `out`, which has room for work.output_bytes_max; the bytes written.
   Result<std::size_t> run(const Work& work, std::span<std::uint8_t> out);
@@ -24,6 +26,7 @@ public:
   // Where a request is in its attempts.
   struct Progress {
     SlotSet eligible = 0, avoid = 0;
+    SlotSet found_again = 0; // slots on which the key's handle was looked up anew
     bool copies = true;
     Attempts attempts;
     std::optional<Error> last; // why the attempt before failed
@@ -31,7 +34,7 @@ public:
   static Progress begin(const Work& work) { return {.eligible = work.eligible, .attempts = {}, .last = {}}; }
   // What the next attempt is to ask the router for.
   [[nodiscard]] Router::Demand demand(const Work& work, const Progress& progress) const;
-  enum class Blame : std::uint8_t { kAttempt, kSlotHasNoRecipe, kSlotHasNoKey };
+  enum class Blame : std::uint8_t { kAttempt, kSlotHasNoRecipe, kSlotHasNoKey, kWrongResult };
   struct Outcome {
     Result<std::size_t> result;
     Blame blame = Blame::kAttempt;
@@ -52,12 +55,16 @@ public:
   void tell_overdue(const Work& work, std::size_t slot, Duration after) const;
 
 private:
+  Outcome checked(const Work& work, RoutedLease& routed, const KeyHandle& handle, std::span<std::uint8_t> out,
+                  std::size_t written);
   void emit(EventKind kind, std::size_t slot, const Work& work, const Error* error, Duration duration,
             Duration waited = {}) const;
 
   SlotGroup& group_;
   KeyIndex& index_;
   const EventSink& events_;
+  SelfCheck self_check_;
+  RetryBudget retries_;
 };
 
 } // namespace hsmux

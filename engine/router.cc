@@ -84,6 +84,11 @@ void Router::add(Slot& slot, std::uint32_t concurrency_min, std::uint32_t concur
 
 void Router::note_health(std::size_t slot) {
   const SlotSet bit = slot_bit(slot);
+  const bool back = slots_[slot]->health() == HealthState::kProbing;
+  if (traffic_[slot]->back.load(std::memory_order_relaxed) != back && traffic_[slot]->back.exchange(back) != back &&
+      back) {
+    for (ServiceTime& time : traffic_[slot]->service_times) time.forget();
+  }
   const auto stale = [&] { return (slots_[slot]->health() == HealthState::kHealthy) == ((unwell_.load() & bit) != 0); };
   // Again where it has changed meanwhile: the last of those who write leaves what is true.
   while (stale()) {
@@ -137,24 +142,13 @@ std::optional<RoutedLease> Router::try_now(const Demand& demand, TimePoint now) 
   return try_any(preferred(demand.eligible), demand.work, now);
 }
 
-// Of slots some of which are not healthy: those that are, and those that are being given requests again as far as that
-// goes. Where none of these is ready, the others: the last that can serve is never left out. Drained ones never.
 SlotSet Router::preferred(SlotSet eligible) const {
-  SlotSet well = 0, others = 0;
-  for_each_slot(eligible, [&](std::size_t slot) {
-    if (!slots_[slot]->ready()) return;
-    switch (slots_[slot]->health()) {
-    case HealthState::kHealthy: well |= slot_bit(slot); break;
-    case HealthState::kProbing:
-      (count_of(traffic_[slot]->in_flight) < slots_[slot]->in_flight_max() ? well : others) |= slot_bit(slot);
-      break;
-    case HealthState::kSuspect:
-    case HealthState::kEjected: others |= slot_bit(slot); break;
-    case HealthState::kDraining:
-    case HealthState::kLatched: break;
-    }
+  return preferred_by_health(eligible, [this](std::size_t slot) {
+    const Slot& each = *slots_[slot];
+    return HealthView{.ready = each.ready(),
+                      .state = each.health(),
+                      .room = count_of(traffic_[slot]->in_flight) < each.in_flight_max()};
   });
-  return well != 0 ? well : others;
 }
 
 Result<RoutedLease> Router::lease(const Demand& demand) {

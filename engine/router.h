@@ -116,6 +116,7 @@ private:
     Parallelism parallelism;
 
     std::atomic<std::uint64_t> overdue{0};
+    std::atomic<bool> back{false}; // it is probing
 
     std::mutex window_mutex; // guards the next two
     TimePoint window_began{};

@@ -31,7 +31,12 @@ void ServiceTime::add(Duration sample, TimePoint now) {
 
 bool ServiceTime::outdated(TimePoint now) const {
   const Duration age = now.time_since_epoch() - Duration(added_at_.load(std::memory_order_relaxed));
-  return age / kAgeMax > estimate();
+  return age / kAgeMax > estimate() || age > kOldest;
+}
+
+void ServiceTime::forget() {
+  added_at_.store(0, std::memory_order_relaxed);
+  estimate_.store(0, std::memory_order_relaxed);
 }
 
 void Parallelism::add(Duration backlog, Duration sample, Duration alone) {

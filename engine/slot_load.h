@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "slots/deadline.h"
+#include "slots/slot_health.h"
 
 namespace hsmux {
 
@@ -34,7 +35,10 @@ public:
   // A slot that was slow gets no requests, and so no new sample: an estimate that is this many times older than itself
   // is worth nothing any more, and one request finds out.
   static constexpr int kAgeMax = 16;
+  static constexpr Duration kOldest = std::chrono::seconds(2); // nor is one that is older than this
   [[nodiscard]] bool outdated(TimePoint now) const;
+  // The slot was away: what was seen before says nothing.
+  void forget();
 
 private:
   std::atomic<Duration::rep> estimate_{0}, base_{0}, slow_{0};
@@ -67,6 +71,32 @@ struct SlotLoad {
 // When the request would be done there: after its own time, or later where what is in flight takes longer; ÷ weight. Of
 // two that would be done at the same time, the one with less in flight. 0 for an unknown slot.
 double load_of(const SlotLoad& load);
+
+// Which of `eligible` may be chosen, by their health: one that is back and has room goes first, since nothing but
+// requests tells how it is; then those that are healthy; where none of these is ready, the others that are ready: the
+// last that can serve is never left out. Drained and latched ones never. `view(slot)` gives a HealthView.
+struct HealthView {
+  bool ready = false;
+  HealthState state = HealthState::kHealthy;
+  bool room = true; // while it is probing: for one more request
+};
+template <class View> SlotSet preferred_by_health(SlotSet eligible, View view) {
+  SlotSet back = 0, well = 0, others = 0;
+  for_each_slot(eligible, [&](std::size_t slot) {
+    const HealthView seen = view(slot);
+    if (!seen.ready) return;
+    switch (seen.state) {
+    case HealthState::kHealthy: well |= slot_bit(slot); break;
+    case HealthState::kProbing: (seen.room ? back : others) |= slot_bit(slot); break;
+    case HealthState::kSuspect:
+    case HealthState::kEjected: others |= slot_bit(slot); break;
+    case HealthState::kDraining:
+    case HealthState::kLatched: break;
+    }
+  });
+  if (back != 0) return back;
+  return well != 0 ? well : others;
+}
 
 // Two different slots of `eligible` picked by `random`, each as likely as any other; the same one twice where there is
 // only one. `eligible` is not empty.

@@ -15,9 +15,9 @@ namespace {
 
 constexpr std::array kClasses{CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY};
 
-constexpr auto kRead = std::to_array<unsigned long>({CKA_ID, CKA_LABEL, CKA_KEY_TYPE, CKA_EC_PARAMS, CKA_MODULUS,
-                                                     CKA_VALUE_LEN, CKA_SIGN, CKA_DECRYPT, CKA_ENCRYPT, CKA_WRAP,
-                                                     CKA_UNWRAP, CKA_DERIVE, CKA_SENSITIVE, CKA_EXTRACTABLE});
+constexpr auto kRead = std::to_array<unsigned long>(
+    {CKA_ID, CKA_LABEL, CKA_KEY_TYPE, CKA_EC_PARAMS, CKA_MODULUS, CKA_VALUE_LEN, CKA_SIGN, CKA_DECRYPT, CKA_ENCRYPT,
+     CKA_WRAP, CKA_UNWRAP, CKA_DERIVE, CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_ALWAYS_AUTHENTICATE});
 enum Position : std::uint8_t {
   kId,
   kLabel,
@@ -33,6 +33,7 @@ enum Position : std::uint8_t {
   kDerive,
   kSensitive,
   kExtractable,
+  kAlwaysAuthenticate,
 };
 
 using Values = std::vector<std::optional<Bytes>>;
@@ -101,6 +102,7 @@ Result<std::optional<KeyObject>> read_key_object(Session& session, ObjectHandle 
                   .derive = flag(*values, kDerive)};
   key.sensitive = flag(*values, kSensitive);
   key.extractable = flag(*values, kExtractable);
+  key.always_authenticate = flag(*values, kAlwaysAuthenticate);
   read_kind(*values, key);
   return key;
 }

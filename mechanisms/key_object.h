@@ -26,6 +26,7 @@ struct KeyObject {
   std::uint32_t bits = 0;      // of modulus, field or secret; 0 = not told
   KeyPurposes purposes;
   bool sensitive = false, extractable = false;
+  bool always_authenticate = false; // each operation wants a login of its own
 };
 
 // What to look for; all that is set must fit.

@@ -18,7 +18,7 @@ enum class EventKind : std::uint8_t {
   kLogin,             // C_Login answered; rv tells how
   kSessionOpened,     // a session joined the pool
   kSessionOpenFailed, // C_OpenSession answered rv
-  kSessionDiscarded,  // a session left the pool for ever because `call` answered rv
+  kSessionDiscarded,  // a session left the pool for ever because `call` answered rv; `reason`: its last calls
   kKeyFind,           // key handles were searched on the token (never on the hot path)
   kOperation,         // one attempt of a request ended on one slot
   kRetry,             // a request goes on to another attempt because of rv
@@ -31,6 +31,7 @@ enum class EventKind : std::uint8_t {
   kCanary,            // a canary ended: `detail` is "well", "failed" or "inconclusive"
   kWrongResult,       // what `call` gave was wrong, as the host found; it was not released
   kRequest,           // a signature, decryption or encryption ended, with all its attempts; no slot
+  kModuleInitialised, // the module was initialised anew: it had been finalised, or nothing else got its token back
 };
 
 // One event. `slot`, `call` and `algorithm` point to storage that outlives the callback only.
@@ -42,7 +43,7 @@ struct Event {
   std::string_view algorithm = {};     // spec table name; empty when none
   std::chrono::nanoseconds duration{}; // of the vendor call (kOperation, kLogin, kSessionOpened), or of the request
   std::string_view detail = {};        // a name of a table, where the kind says so
-  std::string_view reason = {};        // for people, from a table
+  std::string_view reason = {};        // for people: from a table, or a session's last calls
   ErrorKind status{};                  // 0: it worked (kOperation, kRequest, kRetry, kSessionDiscarded)
   std::string_view operation = {};     // "sign", "decrypt" or "encrypt" (kOperation, kRequest, kRetry, kOverdue)
   std::chrono::nanoseconds waited{};   // for the session (kOperation)

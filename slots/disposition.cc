@@ -103,7 +103,7 @@ constexpr auto kTable = std::to_array<Disposition>({
   ROW(CKR_SAVED_STATE_INVALID, kInternal, kNever, kDiscard, kNothing, ""),
   ROW(CKR_INFORMATION_SENSITIVE, kKeyUnusable, kNever, kKeep, kNothing, ""),
   ROW(CKR_STATE_UNSAVEABLE, kInternal, kNever, kDiscard, kNothing, ""),
-  ROW(CKR_CRYPTOKI_NOT_INITIALIZED, kUnavailable, kLater, kDiscard, kModuleLost, "somebody finalised the module in this process"),
+  ROW(CKR_CRYPTOKI_NOT_INITIALIZED, kUnavailable, kElsewhere, kDiscard, kModuleLost, "somebody finalised the module in this process"),
   ROW(CKR_CRYPTOKI_ALREADY_INITIALIZED, kInternal, kNever, kKeep, kNothing, ""),
   ROW(CKR_MUTEX_BAD, kModule, kNever, kDiscard, kFailure, ""),
   ROW(CKR_MUTEX_NOT_LOCKED, kModule, kNever, kDiscard, kFailure, ""),

@@ -33,8 +33,8 @@ std::optional<KeyHandle> KeyHandles::lookup(std::uint64_t epoch, ObjectClass obj
   decltype(handles_)::const_accessor found;
   if (!handles_.find(found, make_key(object_class, id)) || found->second.epoch != epoch) return std::nullopt;
   const Entry& entry = found->second;
-  if (copies && entry.copy != CK_INVALID_HANDLE) return KeyHandle{entry.copy, true};
-  return KeyHandle{entry.handle, false};
+  if (copies && entry.copy != CK_INVALID_HANDLE) return KeyHandle{entry.copy, true, entry.copy_verified};
+  return KeyHandle{entry.handle, false, entry.verified};
 }
 
 bool KeyHandles::store(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle) {
@@ -43,7 +43,7 @@ bool KeyHandles::store(std::uint64_t epoch, ObjectClass object_class, ByteView i
   Entry& known = entry->second;
   // A slow search of an old epoch must not displace what a newer epoch found.
   if (!fresh && (known.epoch > epoch || (known.epoch == epoch && known.handle == handle))) return false;
-  known = {epoch, handle, CK_INVALID_HANDLE};
+  known = {.epoch = epoch, .handle = handle, .copy = CK_INVALID_HANDLE};
   return true;
 }
 
@@ -54,7 +54,15 @@ bool KeyHandles::store_copy(std::uint64_t epoch, ObjectClass object_class, ByteV
   Entry& known = entry->second;
   if (known.epoch != epoch || known.handle != handle || known.copy != CK_INVALID_HANDLE) return false;
   known.copy = copy;
+  known.copy_verified = false;
   return true;
+}
+
+void KeyHandles::mark_verified(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle) {
+  decltype(handles_)::accessor entry;
+  if (!handles_.find(entry, make_key(object_class, id)) || entry->second.epoch != epoch) return;
+  if (entry->second.handle == handle) entry->second.verified = true;
+  if (entry->second.copy == handle) entry->second.copy_verified = true;
 }
 
 std::optional<KeyHandles::Copy> KeyHandles::forget(ObjectClass object_class, ByteView id) {

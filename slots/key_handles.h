@@ -19,7 +19,8 @@ Template key_template_by_id(ObjectClass object_class, ByteView id);
 
 struct KeyHandle {
   ObjectHandle handle;
-  bool is_copy; // of the key's session copy
+  bool is_copy;          // of the key's session copy
+  bool verified = false; // a result of this very handle was found right
 };
 
 class KeyHandles {
@@ -32,6 +33,8 @@ public:
   // A session copy of the key at `handle` (slots/key_copies.h). False when that is not what is known of the key any
   // more.
   bool store_copy(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle, ObjectHandle copy);
+  // A result of this handle was found right. Without effect when it is not what is known of the key any more.
+  void mark_verified(std::uint64_t epoch, ObjectClass object_class, ByteView id, ObjectHandle handle);
   // The copy that was in use, if there was one.
   struct Copy {
     std::uint64_t epoch;
@@ -54,6 +57,7 @@ private:
     std::uint64_t epoch;
     ObjectHandle handle;
     ObjectHandle copy; // CK_INVALID_HANDLE: none
+    bool verified = false, copy_verified = false;
   };
   static Key make_key(ObjectClass object_class, ByteView id);
 

@@ -17,6 +17,7 @@ struct TokenMemory {
   bool unlatched = false;    // guarded by login: one try is allowed at COUNT_LOW
   std::uint32_t unclear = 0; // guarded by login: failures in a row that do not say whether the PIN was wrong
   unsigned long refused_with = 0;
+  bool operator_asked = false; // guarded by login: for a PIN to be entered at the HSM
 };
 
 constexpr std::uint32_t kUnclearLoginsMax = 2;
@@ -54,26 +55,66 @@ std::string explain(LoginVerdict verdict, const TokenIdentity& token, unsigned l
   case LoginVerdict::kWithheldNotInitialised:
     return "the token's user PIN has not been set; set it with the vendor's tool";
   case LoginVerdict::kWithheldOperatorNeeded:
-    return fmt::format("token {} wants its PIN entered at the HSM (protected authentication path), which this version "
-                       "does not do",
-                       token.label);
+    return fmt::format(
+        "token {} wants its PIN entered at the HSM (protected authentication path): set login_at_token = "
+        "true, and have somebody there; after a login was lost, unlatch the slot when they are",
+        token.label);
   }
   return "";
 }
 
 } // namespace
 
-LoginVerdict may_login(unsigned long flags, bool latched, bool allow_count_low) {
+LoginVerdict may_login(unsigned long flags, bool latched, bool allow_count_low, bool operator_ready) {
   if ((flags & CKF_USER_PIN_LOCKED) != 0) return LoginVerdict::kWithheldLocked;
   if (latched) return LoginVerdict::kWithheldLatched;
   if ((flags & CKF_USER_PIN_INITIALIZED) == 0) return LoginVerdict::kWithheldNotInitialised;
   if ((flags & CKF_USER_PIN_FINAL_TRY) != 0) return LoginVerdict::kWithheldFinalTry;
-  if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0) return LoginVerdict::kWithheldOperatorNeeded;
+  if ((flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0 && !operator_ready) return LoginVerdict::kWithheldOperatorNeeded;
   if ((flags & CKF_USER_PIN_COUNT_LOW) != 0 && !allow_count_low) return LoginVerdict::kWithheldCountLow;
   return LoginVerdict::kTry;
 }
 
-Status login(Session& session, const TokenIdentity& token, PinSource& pin, const LoginOptions& options,
+namespace {
+
+// With memory.login held: what a login that failed means for the next ones. `origin`: of the PIN, for people.
+void remember_failure(TokenMemory& memory, Error& error, const std::string& origin, const std::string& slot_name,
+                      const EventSink& events) {
+  memory.unclear = unclear(error.rv) ? memory.unclear + 1 : 0;
+  const bool too_often = memory.unclear >= kUnclearLoginsMax;
+  if (!too_often && disposition(error.status()).slot != SlotFate::kLatch) return;
+  memory.latched = true;
+  memory.refused_with = error.rv;
+  if (too_often) {
+    error.kind = ErrorKind::kCredentials;
+    error.retry = Retry::kNever;
+    error.message += fmt::format("; {} logins in a row failed so, which may be a wrong PIN: no further try is made "
+                                 "until the slot is unlatched",
+                                 memory.unclear);
+    memory.unclear = 0;
+  }
+  error.message += fmt::format(" (PIN from {})", origin);
+  if (events) {
+    events({.kind = EventKind::kPinLatched, .slot = slot_name, .call = call_name(Call::kLogin), .rv = error.rv});
+  }
+}
+
+std::unexpected<Error> withheld(LoginVerdict verdict, const TokenIdentity& token, const TokenMemory& memory,
+                                const std::string& slot_name) {
+  Error error = make_error(ErrorKind::kCredentials, explain(verdict, token, memory.refused_with));
+  error.slot = slot_name;
+  return fail(std::move(error));
+}
+
+Result<Pin> read_pin(PinSource& pin, const std::string& slot_name) {
+  Result<Pin> secret = pin.read();
+  if (!secret) secret.error().slot = slot_name;
+  return secret;
+}
+
+} // namespace
+
+Status login(Session& session, const TokenIdentity& token, PinSource* pin, const LoginOptions& options,
              const std::string& slot_name, const EventSink& events) {
   TokenMemory& memory = memory_of(token);
   const std::lock_guard lock(memory.login);
@@ -82,21 +123,26 @@ Status login(Session& session, const TokenIdentity& token, PinSource& pin, const
   HSMUX_TRY(const unsigned long state, session.state());
   if (logged_in(state)) return {};
 
-  const LoginVerdict verdict = may_login(token.flags, memory.latched, options.allow_count_low || memory.unlatched);
-  if (verdict != LoginVerdict::kTry) {
-    Error error = make_error(ErrorKind::kCredentials, explain(verdict, token, memory.refused_with));
+  const bool at_the_token = options.at_the_token && (token.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
+  const bool operator_ready = at_the_token && (!memory.operator_asked || memory.unlatched);
+  const LoginVerdict verdict =
+      may_login(token.flags, memory.latched, options.allow_count_low || memory.unlatched, operator_ready);
+  if (verdict != LoginVerdict::kTry) return withheld(verdict, token, memory, slot_name);
+  if (!at_the_token && pin == nullptr) {
+    Error error =
+        make_error(ErrorKind::kCredentials,
+                   fmt::format("token {} has no protected authentication path: say where the PIN is (pin), in "
+                               "place of login_at_token",
+                               token.label));
     error.slot = slot_name;
     return fail(std::move(error));
   }
-  Result<Pin> secret = pin.read();
-  if (!secret) {
-    Error error = std::move(secret).error();
-    error.slot = slot_name;
-    return fail(std::move(error));
-  }
+  Result<Pin> secret = at_the_token ? Result<Pin>(Pin()) : read_pin(*pin, slot_name);
+  if (!secret) return fail(std::move(secret).error());
 
+  memory.operator_asked = memory.operator_asked || at_the_token;
   const TimePoint start = MonotonicClock::now();
-  Status status = session.login(secret->view());
+  Status status = at_the_token ? session.login_at_the_token() : session.login(secret->view());
   const unsigned long rv = status ? 0 : status.error().rv;
   if (events)
     events({.kind = EventKind::kLogin,
@@ -105,22 +151,29 @@ Status login(Session& session, const TokenIdentity& token, PinSource& pin, const
             .rv = rv,
             .duration = MonotonicClock::now() - start});
   memory.unlatched = false;
-  memory.unclear = !status && unclear(rv) ? memory.unclear + 1 : 0;
-  const bool too_often = memory.unclear >= kUnclearLoginsMax;
-  if (!status && (too_often || disposition(status.error().status()).slot == SlotFate::kLatch)) {
-    memory.latched = true;
-    memory.refused_with = rv;
-    Error& error = status.error();
-    if (too_often) {
-      error.kind = ErrorKind::kCredentials;
-      error.retry = Retry::kNever;
-      error.message += fmt::format("; {} logins in a row failed so, which may be a wrong PIN: no further try is made "
-                                   "until the slot is unlatched",
-                                   memory.unclear);
-      memory.unclear = 0;
-    }
-    error.message += fmt::format(" (PIN from {})", pin.describe());
-    if (events) events({.kind = EventKind::kPinLatched, .slot = slot_name, .call = call_name(Call::kLogin), .rv = rv});
+  if (status) {
+    memory.unclear = 0;
+  } else {
+    remember_failure(memory, status.error(), at_the_token ? "the HSM's own keypad" : pin->describe(), slot_name,
+                     events);
+  }
+  return status;
+}
+
+Status login_for_operation(Session& session, const TokenIdentity& token, PinSource& pin, const LoginOptions& options,
+                           const std::string& slot_name, const EventSink& events) {
+  TokenMemory& memory = memory_of(token);
+  const std::lock_guard lock(memory.login);
+  // The flags are those of the last connection: to ask for them each time would double the calls.
+  const LoginVerdict verdict = may_login(token.flags, memory.latched, options.allow_count_low || memory.unlatched);
+  if (verdict != LoginVerdict::kTry) return withheld(verdict, token, memory, slot_name);
+  Result<Pin> secret = read_pin(pin, slot_name);
+  if (!secret) return fail(std::move(secret).error());
+  Status status = session.login_for_operation(secret->view());
+  if (status) {
+    memory.unclear = 0;
+  } else {
+    remember_failure(memory, status.error(), pin.describe(), slot_name, events);
   }
   return status;
 }

@@ -23,6 +23,8 @@ namespace {
 
 std::atomic<unsigned long> process_generation{1};
 
+constexpr std::chrono::seconds kLifeWait{1}; // for calls without a session to return
+
 Error module_error(const ModuleOptions& options, std::string what, Retry retry = Retry::kNever) {
   return make_error(ErrorKind::kModule, fmt::format("module {} ({}): {}", options.name, options.path, what), retry);
 }
@@ -221,6 +223,7 @@ Result<std::shared_ptr<Module>> Module::load(const ModuleOptions& options) {
 }
 
 Result<std::vector<unsigned long>> Module::slots_with_token() const {
+  const auto life = use();
   // Asked until the count is stable: a token may appear between the two calls.
   for (int attempt = 0; attempt < 5; ++attempt) {
     CK_ULONG count = 0;
@@ -240,6 +243,44 @@ Result<std::vector<unsigned long>> Module::slots_with_token() const {
   }
   return fail(ErrorKind::kUnavailable, fmt::format("module {}: its list of slots keeps changing", name_),
               Retry::kLater);
+}
+
+Status Module::initialise_again() const {
+  const std::unique_lock lock(life_, kLifeWait);
+  if (!lock) {
+    return fail(ErrorKind::kTimeout, fmt::format("module {}: calls do not return, so it cannot be initialised", name_),
+                Retry::kLater);
+  }
+  Locks locks = locks_;
+  const CK_RV rv = initialize(*functions_, init_args_, locks);
+  if (rv == CKR_OK) initialised_by_us_ = true;
+  if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) return {};
+  Error error = call_error({Call::kInitialize, rv}, "");
+  error.kind = ErrorKind::kModule;
+  error.message = fmt::format("module {} was finalised and cannot be initialised again: {}", name_, error.message);
+  return fail(std::move(error));
+}
+
+Status Module::restart() const {
+  const auto refuse = [this](std::string_view why) {
+    return fail(ErrorKind::kUnavailable, fmt::format("module {} is not restarted: {}", name_, why), Retry::kLater);
+  };
+  if (forked()) return refuse("this process is a fork of the one that loaded it");
+  if (!initialised_by_us_) return refuse("other code of this process initialised it");
+  const std::unique_lock lock(life_, kLifeWait);
+  if (!lock) return refuse("a call does not return");
+  if (sessions_ != 0) return refuse("sessions are open");
+  const TimePoint now = MonotonicClock::now();
+  if (restarted_ != TimePoint{} && now - restarted_ < kRestartInterval) return refuse("it was a moment ago");
+  restarted_ = now;
+  if (functions_->C_Finalize != nullptr) (void)functions_->C_Finalize(nullptr); // whatever it says, what follows tells
+  Locks locks = locks_;
+  const CK_RV rv = initialize(*functions_, init_args_, locks);
+  if (rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED) return {};
+  Error error = call_error({Call::kInitialize, rv}, "");
+  error.kind = ErrorKind::kModule;
+  error.message = fmt::format("module {} cannot be initialised again: {}", name_, error.message);
+  return fail(std::move(error));
 }
 
 } // namespace hsmux

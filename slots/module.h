@@ -1,14 +1,18 @@
-// A loaded and initialised PKCS#11 module. One per library file and process, shared by every engine; never unloaded and
-// never finalised here (other code of the process may use it too). Thread-safe.
+// A loaded and initialised PKCS#11 module. One per library file and process, shared by every engine; never unloaded,
+// and finalised by restart() alone (other code of the process may use it too). Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "slots/deadline.h"
 #include "slots/module_locks.h"
 #include "slots/result.h"
 
@@ -64,6 +68,21 @@ public:
   // Slots that hold a token now (C_GetSlotList is asked each time: modules cache).
   Result<std::vector<unsigned long>> slots_with_token() const;
 
+  // --- the end of a module's life, and a new one (docs/decisions/0016-module-restart.md) ---
+  // Held during calls without a session, so that none of them meets C_Finalize.
+  [[nodiscard]] std::shared_lock<std::shared_timed_mutex> use() const { return std::shared_lock(life_); }
+  // Of ours, in the whole process: counted by Session.
+  void session_opened() const { sessions_.fetch_add(1); }
+  void session_gone() const { sessions_.fetch_sub(1); }
+  // Somebody finalised it (CKR_CRYPTOKI_NOT_INITIALIZED): C_Initialize once more. Single-flight; harmless where another
+  // thread has done it. Errors: kModule; kTimeout when calls do not return.
+  Status initialise_again() const;
+  // C_Finalize and C_Initialize, the last thing to try while none of its tokens can be used. Errors: kUnavailable,
+  // having done nothing: it was not initialised by us, a session of ours is open or stuck, a call does not return, or
+  // it was done a moment ago; kModule.
+  Status restart() const;
+  static constexpr std::chrono::seconds kRestartInterval{10};
+
 private:
   Module() = default;
   static Result<std::shared_ptr<Module>> open(const ModuleOptions& options, const std::string& path);
@@ -71,10 +90,13 @@ private:
   std::string name_, path_;
   ModuleInfo info_;
   const _CK_FUNCTION_LIST* functions_ = nullptr;
-  bool initialised_by_us_ = false;
+  mutable std::atomic<bool> initialised_by_us_{false};
   Locks locks_ = Locks::kOs;
   unsigned long fork_generation_ = 0;
-  std::string init_args_; // C_Initialize may keep the pointer
+  mutable std::string init_args_; // C_Initialize may keep the pointer
+  mutable std::shared_timed_mutex life_;
+  mutable std::atomic<std::uint32_t> sessions_{0};
+  mutable TimePoint restarted_{}; // guarded by life_
   std::map<std::string, std::string> environment_;
 };
 

@@ -51,7 +51,9 @@ Status Session::usable(Call name, bool present) const {
 template <class Function, class... Arguments>
 Status Session::call(Call name, Function* function, Arguments... arguments) {
   HSMUX_CHECK(usable(name, function != nullptr));
+  const TimePoint start = MonotonicClock::now();
   const CK_RV rv = function(arguments...);
+  recorder_.note(name, rv, MonotonicClock::now() - start);
   if (rv != CKR_OK) [[unlikely]]
     return fail(call_error({name, rv}, *slot_name_));
   return {};
@@ -62,6 +64,7 @@ Result<Session> Session::open(std::shared_ptr<const Module> module, unsigned lon
   Session session(std::move(module), std::move(slot_name), CK_INVALID_HANDLE);
   const CK_FLAGS flags = CKF_SERIAL_SESSION | (read_write ? CKF_RW_SESSION : 0);
   CK_SESSION_HANDLE handle = CK_INVALID_HANDLE;
+  const auto life = session.module_->use();
   // No application pointer and no callback: some modules refuse them.
   HSMUX_CHECK(session.call(Call::kOpenSession, session.module_->functions().C_OpenSession, CK_SLOT_ID{slot_id}, flags,
                            static_cast<void*>(nullptr), CK_NOTIFY{nullptr}, &handle));
@@ -72,13 +75,15 @@ Result<Session> Session::open(std::shared_ptr<const Module> module, unsigned lon
     return fail(std::move(error));
   }
   session.handle_ = handle;
+  session.module_->session_opened();
   return session;
 }
 
 Session::Session(Session&& other) noexcept
     : module_(std::move(other.module_)), slot_name_(std::move(other.slot_name_)),
       handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_),
-      login_expected_(other.login_expected_) {}
+      login_expected_(other.login_expected_), before_operation_(std::move(other.before_operation_)),
+      recorder_(other.recorder_), opened_(other.opened_) {}
 
 Session& Session::operator=(Session&& other) noexcept {
   std::swap(module_, other.module_);
@@ -86,14 +91,21 @@ Session& Session::operator=(Session&& other) noexcept {
   std::swap(handle_, other.handle_);
   std::swap(suspect_, other.suspect_);
   std::swap(login_expected_, other.login_expected_);
+  std::swap(before_operation_, other.before_operation_);
+  std::swap(recorder_, other.recorder_);
+  std::swap(opened_, other.opened_);
   return *this;
 }
 
 Session::~Session() {
-  if (handle_ != CK_INVALID_HANDLE && !module_->forked()) module_->functions().C_CloseSession(handle_);
+  if (handle_ == CK_INVALID_HANDLE || module_->forked()) return;
+  module_->functions().C_CloseSession(handle_);
+  module_->session_gone();
 }
 
-void Session::abandon() { handle_ = CK_INVALID_HANDLE; }
+void Session::abandon() {
+  if (std::exchange(handle_, CK_INVALID_HANDLE) != CK_INVALID_HANDLE) module_->session_gone();
+}
 
 // What the module says it wrote cannot be more than there was room for.
 Result<std::size_t> Session::checked_size(Call name, std::size_t written, std::size_t room) {
@@ -116,6 +128,13 @@ Result<std::size_t> Session::operate(Call init_name, Init* init, Call name, Oper
   CK_MECHANISM ck_mechanism = ck(mechanism);
   HSMUX_CHECK(usable(name, operation != nullptr)); // known before Init leaves an operation active
   HSMUX_CHECK(call(init_name, init, handle_, &ck_mechanism, key));
+  if (before_operation_) [[unlikely]] {
+    Status ready = before_operation_(*this);
+    if (!ready) {
+      suspect_ = true; // the operation is still active
+      return fail(std::move(ready).error());
+    }
+  }
   CK_ULONG written = out.size();
   HSMUX_CHECK(call(name, operation, handle_, input(data), CK_ULONG{data.size()}, out.data(), &written));
   return checked_size(name, written, out.size());
@@ -317,10 +336,17 @@ Status Session::random(std::span<std::uint8_t> out) {
   return call(Call::kGenerateRandom, module_->functions().C_GenerateRandom, handle_, out.data(), CK_ULONG{out.size()});
 }
 
-Status Session::login(std::span<const char> pin) {
+Status Session::login_as(unsigned long user, std::span<const char> pin) {
   auto* bytes = reinterpret_cast<unsigned char*>(const_cast<char*>(pin.data()));
-  Status status =
-      call(Call::kLogin, module_->functions().C_Login, handle_, CK_USER_TYPE{CKU_USER}, bytes, CK_ULONG{pin.size()});
+  return call(Call::kLogin, module_->functions().C_Login, handle_, CK_USER_TYPE{user}, bytes, CK_ULONG{pin.size()});
+}
+
+Status Session::login_for_operation(std::span<const char> pin) { return login_as(CKU_CONTEXT_SPECIFIC, pin); }
+
+Status Session::login_at_the_token() { return login({}); }
+
+Status Session::login(std::span<const char> pin) {
+  Status status = login_as(CKU_USER, pin);
   if (!status && status.error().rv == CKR_USER_ALREADY_LOGGED_IN) return {};
   return status;
 }

@@ -2,11 +2,13 @@
 // move between threads, but two threads never use one session at once (PKCS#11 6.7.4).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "slots/attribute.h"
+#include "slots/flight_recorder.h"
 #include "slots/module.h"
 #include "slots/result.h"
 
@@ -74,6 +76,13 @@ public:
   Status destroy(ObjectHandle object);
   Status random(std::span<std::uint8_t> out);
 
+  // Runs between the Init of each operation and the operation itself, until it is set anew (empty: nothing): keys with
+  // CKA_ALWAYS_AUTHENTICATE want a login there (PKCS#11 2.40, 5.6.6). What it fails with, the operation fails with.
+  void set_before_operation(std::function<Status(Session&)> before) { before_operation_ = std::move(before); }
+  // C_Login as CKU_CONTEXT_SPECIFIC, in there. Only slots/login.cc calls this.
+  Status login_for_operation(std::span<const char> pin);
+  // C_Login as CKU_USER without a PIN: it is entered at the HSM, and the call may wait for that.
+  Status login_at_the_token();
   // C_Login as CKU_USER. CKR_USER_ALREADY_LOGGED_IN is success. Only slots/login.cc calls this: it counts the tries.
   Status login(std::span<const char> pin);
   // CKS_ of C_GetSessionInfo: also the cheapest question whether the session still exists.
@@ -81,8 +90,12 @@ public:
 
   // True after the module broke a rule in a way that leaves the session in doubt: it is not to be used again.
   [[nodiscard]] bool suspect() const { return suspect_; }
-  // What it holds must not outlive its use, for instance an object that could not be destroyed: it is closed.
+  // What it holds must not outlive its use, for instance an object that could not be destroyed, or a result of it was
+  // wrong: it is closed.
   void distrust() { suspect_ = true; }
+
+  // Its last calls, for people (slots/flight_recorder.h).
+  [[nodiscard]] std::string flight() const { return recorder_.text(opened_, MonotonicClock::now()); }
 
   static constexpr std::size_t kObjectsMax = 100'000;
 
@@ -93,6 +106,7 @@ private:
 
   [[nodiscard]] Status usable(Call name, bool present) const;
   Result<std::size_t> checked_size(Call name, std::size_t written, std::size_t room);
+  Status login_as(unsigned long user, std::span<const char> pin);
   template <class Function, class... Arguments> Status call(Call name, Function* function, Arguments... arguments);
   template <class Init, class Operation>
   Result<std::size_t> operate(Call init_name, Init* init, Call name, Operation* operation, const Mechanism& mechanism,
@@ -103,6 +117,9 @@ private:
   unsigned long handle_ = 0; // 0 = closed or abandoned (CK_INVALID_HANDLE)
   bool suspect_ = false;
   bool login_expected_ = false;
+  std::function<Status(Session&)> before_operation_;
+  FlightRecorder recorder_;
+  TimePoint opened_ = MonotonicClock::now();
 };
 
 } // namespace hsmux

@@ -69,9 +69,15 @@ Result<KeyHandle> Slot::key_handle(Lease& lease, ObjectClass object_class, ByteV
   if (!found) return fail(std::move(found).error());
   return keeper_->only_key(lease, object_class, id, *found);
 }
+void Slot::mark_verified(const Lease& lease, ObjectClass object_class, ByteView id, ObjectHandle handle) {
+  keeper_->handles_.mark_verified(lease.epoch(), object_class, id, handle);
+}
 std::uint64_t Slot::copy_generation() const { return keeper_->copies_.generation(); }
 void Slot::forget_key(ObjectClass object_class, ByteView id) { keeper_->forget_key(object_class, id); }
 void Slot::unlatch() { keeper_->unlatch(); }
+Status Slot::login_for_operation(Session& session) { return keeper_->login_for_operation(session); }
+void Slot::key_vanished() { keeper_->key_vanished(); }
+void Slot::connect_now() { keeper_->connect_now(); }
 void Slot::drain(bool on) { keeper_->drain(on); }
 
 } // namespace hsmux

@@ -28,11 +28,16 @@ struct SlotOptions {
   SlotSelector selector;
   std::optional<PinOrigin> pin; // absent: no login
   bool allow_pin_count_low = false;
+  bool login_at_token = false;                       // the PIN is entered at the HSM (slots/login.h)
   std::uint32_t sessions_min = 1, sessions_max = 16; // the anchor session is not counted
   double weight = 1.0;
   bool read_write = true;
   SessionCopies session_copies = SessionCopies::kAuto;
-  Duration copy_refresh = std::chrono::seconds(10); // how often copied keys are looked for in the token
+  Duration probe_interval = std::chrono::seconds(10); // how often a slot is looked at that nobody may use; ± a fifth
+  Duration copy_refresh = std::chrono::seconds(10);   // how often copied keys are looked for in the token
+  // The module may be finalised and initialised again when nothing else gets the token back (Module::restart): only in
+  // a program of its own, where no other code uses the module.
+  bool restart_module = false;
   // Tells a slot that does not work from requests that fail: must not depend on anything that a caller says. Any
   // thread, several at once. Empty: C_GetSessionInfo and C_GenerateRandom.
   std::function<Status(Session&)> canary;
@@ -54,6 +59,7 @@ struct SlotStats {
   std::optional<Error> last_error; // why it is not ready, or the last thing that went wrong with a session
   HealthState health = HealthState::kEjected;
   HealthCause cause = HealthCause::kConnecting;
+  std::string last_flight;         // the last calls of the session that was thrown away last
   std::uint64_t wrong_results = 0; // that the host found and that never left hsmux
 };
 
@@ -96,7 +102,11 @@ public:
   // The handle of the one object with this class and CKA_ID, from the cache or found with the lease's session. Errors:
   // kKeyNotFound, kKeyAmbiguous (two objects with one id), or a call's. `copies`: the key's session copy will do.
   Result<KeyHandle> key_handle(Lease& lease, ObjectClass object_class, ByteView id, bool copies = true);
+  // What this handle of the lease's epoch made was found right.
+  void mark_verified(const Lease& lease, ObjectClass object_class, ByteView id, ObjectHandle handle);
   void forget_key(ObjectClass object_class, ByteView id);
+  // A key that was there is not any more: either somebody deleted it, or the token is gone, which is found out.
+  void key_vanished();
   // Runs `search`, which gives a list of objects, again where a session copy that was being made may be among them.
   template <class Search> auto search_keys(Search search) {
     constexpr int kTriesMax = 100; // copies are made at the first use of each key: that ends
@@ -109,8 +119,13 @@ public:
     }
   }
 
+  // The login that an operation with a key of CKA_ALWAYS_AUTHENTICATE wants: for Session::set_before_operation.
+  Status login_for_operation(Session& session);
+
   // An operator says that the PIN is right now.
   void unlatch();
+  // Where it is down: tries now instead of after its pause.
+  void connect_now();
   // An operator wants no request there (true), or again (false). Connected it stays.
   void drain(bool on);
 

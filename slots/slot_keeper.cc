@@ -12,6 +12,15 @@ using std::chrono::milliseconds;
 constexpr Duration kDrainTime = milliseconds(1000); // for leases in flight before a login that may disturb them
 constexpr Duration kCanaryInterval = milliseconds(1000);
 constexpr std::uint32_t kFailuresToProbe = 3; // in a row
+constexpr Duration kLastResortAfter = std::chrono::seconds(5), kLastResortInterval = Module::kRestartInterval;
+
+// A slot that nobody uses is looked at all the same: what died is known, and connected again, before it is wanted. With
+// jitter, so that many clients of one HSM do not come at once.
+Duration probe_pause(Duration interval) {
+  thread_local std::minstd_rand random{std::random_device{}()};
+  const Duration::rep fifth = interval.count() / 5;
+  return interval + Duration(std::uniform_int_distribution<Duration::rep>(-fifth, fifth)(random));
+}
 
 // Are sessions, login or token in doubt after this?
 bool casts_doubt(SlotFate fate) {
@@ -43,6 +52,11 @@ Slot::Keeper::Work Slot::Keeper::next_work(std::vector<Session>& discarded) {
       wake = next_look();
       lock.lock();
       if (now >= wake) return Work::kCanary;
+      if (now >= probe_at_) {
+        probe_at_ = now + probe_pause(options_.probe_interval);
+        return Work::kProbe;
+      }
+      wake = std::min(wake, probe_at_);
       if (copies_.wanted()) return Work::kCopies;
       if (copies_.count() > 0) {
         if (now >= refresh_at_) return Work::kRefresh;
@@ -90,7 +104,6 @@ void Slot::Keeper::run() {
     }
   }
   anchor_.reset();
-  pin_.reset();
   const std::lock_guard lock(mutex_);
   stopped_ = true;
   changed_.notify_all();
@@ -103,10 +116,35 @@ void Slot::Keeper::doubt(SlotFate fate) {
   if (fate == SlotFate::kLost || fate == SlotFate::kModuleLost) lost_ = true;
 }
 
+Result<TokenIdentity> Slot::Keeper::find_token() {
+  Result<std::vector<TokenIdentity>> tokens = read_tokens(*module_);
+  if (!tokens && tokens.error().rv == CKR_CRYPTOKI_NOT_INITIALIZED) {
+    HSMUX_CHECK(module_->initialise_again());
+    emit({.kind = EventKind::kModuleInitialised, .slot = {}, .call = call_name(Call::kInitialize)});
+    tokens = read_tokens(*module_);
+  }
+  if (!tokens) return fail(std::move(tokens).error());
+  return select_token(options_.selector, *tokens);
+}
+
+// Some modules find a token that was away only after they were initialised anew.
+void Slot::Keeper::try_last_resort(const Error& error) {
+  const TimePoint now = MonotonicClock::now();
+  if (!down_since_) down_since_ = now;
+  const bool patient = now - *down_since_ < kLastResortAfter || now < restart_at_;
+  if (!options_.restart_module || patient || error.kind == ErrorKind::kCredentials) return;
+  restart_at_ = now + kLastResortInterval;
+  const Status restarted = module_->restart();
+  if (!restarted && restarted.error().kind == ErrorKind::kUnavailable) return; // not done
+  emit({.kind = EventKind::kModuleInitialised,
+        .slot = {},
+        .call = call_name(Call::kInitialize),
+        .rv = restarted ? 0 : restarted.error().rv});
+}
+
 Status Slot::Keeper::try_connect() {
   if (module_->forked()) return fail(ErrorKind::kForked, "this process is a fork of the one that opened the engine");
-  HSMUX_TRY(const std::vector<TokenIdentity> tokens, read_tokens(*module_));
-  HSMUX_TRY(TokenIdentity token, select_token(options_.selector, tokens));
+  HSMUX_TRY(TokenIdentity token, find_token());
   anchor_.reset();
   HSMUX_TRY(Session anchor, Session::open(module_, token.slot_id, name_, options_.read_write));
   {
@@ -115,11 +153,13 @@ Status Slot::Keeper::try_connect() {
     token_ = token;
     changed_.wait_for(lock, kDrainTime, [this] { return stop_ || pool_.stats().leased == 0; });
   }
-  if (pin_) {
+  if (logs_in()) {
     HSMUX_TRY(token, read_token(*module_, token.slot_id));
-    HSMUX_CHECK(login(anchor, token, *pin_, {.allow_count_low = options_.allow_pin_count_low}, *name_, events_));
+    HSMUX_CHECK(login(anchor, token, pin_ ? &*pin_ : nullptr,
+                      {.allow_count_low = options_.allow_pin_count_low, .at_the_token = options_.login_at_token},
+                      *name_, events_));
+    anchor.expect_login();
   }
-  if (pin_) anchor.expect_login();
   use_copies_ = options_.session_copies == SessionCopies::kOn ||
                 (options_.session_copies == SessionCopies::kAuto && gains_by_copies(token));
   anchor_.emplace(std::move(anchor));
@@ -131,6 +171,8 @@ void Slot::Keeper::connect() {
   if (status) return connected();
   Error& error = status.error();
   if (error.slot.empty()) error.slot = *name_;
+  anchor_.reset(); // of a login that failed
+  try_last_resort(error);
   const bool latch = error.kind == ErrorKind::kCredentials;
   {
     const std::lock_guard lock(mutex_);
@@ -146,6 +188,7 @@ void Slot::Keeper::connect() {
 void Slot::Keeper::connected() {
   connect_pause_.reset();
   open_pause_.reset();
+  down_since_.reset();
   failures_ = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -154,6 +197,7 @@ void Slot::Keeper::connected() {
     connect_error_.reset();
     probe_ = lost_ = false;
     open_at_ = {};
+    probe_at_ = MonotonicClock::now() + probe_pause(options_.probe_interval);
     changed_.notify_all();
   }
   emit({.kind = EventKind::kSlotReady, .slot = {}});
@@ -204,10 +248,15 @@ void Slot::Keeper::probe() {
   Result<unsigned long> state = anchor_->state();
   if (!state) return anchor_failed(std::move(state).error());
   const bool user = logged_in(*state);
-  if (lost || (pin_ && !user)) {
+  if (lost || (logs_in() && !user)) {
     Error why = make_error(ErrorKind::kUnavailable, user ? "the token was lost" : "the login was lost");
     why.slot = *name_;
     return lose(false, std::move(why));
+  }
+  // Sessions may live on in a module that has lost its token (SoftHSM 2.6.1 without its files).
+  if (Result<TokenIdentity> there = read_token(*module_, token().slot_id); !there) {
+    const SlotFate fate = disposition(there.error().status()).slot;
+    if (fate == SlotFate::kFailure || casts_doubt(fate)) return lose(false, std::move(there).error());
   }
   failures_ = 0;
   {
@@ -220,7 +269,7 @@ void Slot::Keeper::probe() {
 
 Result<Session> Slot::Keeper::open_for_pool() {
   HSMUX_TRY(Session session, Session::open(module_, token().slot_id, name_, options_.read_write));
-  if (!pin_) return session;
+  if (!logs_in()) return session;
   // All sessions, and with them the login, may have ended without anybody having noticed yet.
   HSMUX_TRY(const unsigned long state, session.state());
   if (!logged_in(state)) return fail(call_error({Call::kGetSessionInfo, CKR_USER_NOT_LOGGED_IN}, *name_));
@@ -285,11 +334,15 @@ void Slot::Keeper::finish(Lease lease, CallStatus status) {
     }
   }
   if (row.session == SessionFate::kDiscard) {
+    std::string flight = lease->flight();
     emit({.kind = EventKind::kSessionDiscarded,
           .slot = {},
           .call = call_name(status.call),
           .rv = status.rv,
+          .reason = flight,
           .status = row.kind});
+    const std::lock_guard lock(mutex_);
+    last_flight_ = std::move(flight);
   }
   pool_.finish(std::move(lease), status);
   if (work) signal();
@@ -319,7 +372,7 @@ Result<KeyHandle> Slot::Keeper::only_key(const Lease& lease, ObjectClass object_
     copies_.want(lease.epoch(), object_class, id, found.front());
     signal();
   }
-  return KeyHandle{found.front(), false};
+  return KeyHandle{found.front(), false, false};
 }
 
 void Slot::Keeper::forget_key(ObjectClass object_class, ByteView id) {
@@ -350,6 +403,15 @@ bool Slot::Keeper::stop(Deadline deadline) {
   return changed_.wait_until(lock, deadline.at(), [this] { return stopped_; });
 }
 
+void Slot::Keeper::key_vanished() {
+  const std::lock_guard lock(mutex_);
+  const TimePoint now = MonotonicClock::now();
+  if (now < canary_at_) return;
+  canary_at_ = now + kCanaryInterval;
+  probe_ = work_ = true;
+  changed_.notify_all();
+}
+
 void Slot::Keeper::unlatch() {
   hsmux::unlatch(token());
   {
@@ -364,12 +426,11 @@ void Slot::Keeper::unlatch() {
 }
 
 SlotStats Slot::Keeper::stats() const {
-  SlotStats stats{.state = state_,
-                  .epoch = epoch_,
-                  .sessions = pool_.stats(),
-                  .session_copies = copies_.count(),
-                  .last_error = {},
-                  .health = health_now_};
+  SlotStats stats;
+  stats.state = state_;
+  stats.epoch = epoch_;
+  stats.sessions = pool_.stats();
+  stats.session_copies = copies_.count();
   {
     const std::lock_guard lock(health_mutex_);
     stats.health = health_.state();
@@ -378,6 +439,7 @@ SlotStats Slot::Keeper::stats() const {
   }
   const std::lock_guard lock(mutex_);
   stats.last_error = last_error_;
+  stats.last_flight = last_flight_;
   return stats;
 }
 

@@ -60,10 +60,18 @@ public:
   Status wait_connected(Deadline deadline);
   bool stop(Deadline deadline);
   void unlatch();
+  void connect_now() {
+    const std::lock_guard lock(mutex_);
+    connect_at_ = {};
+    work_ = true;
+    changed_.notify_all();
+  }
   // A request's call did not return in time; or its result was wrong.
   void overdue();
   void wrong_result(Call call);
   void drain(bool on);
+  void key_vanished();
+  Status login_for_operation(Session& session);
   bool canaries_ended(Deadline deadline); // joined; after stop()
   void leave_canaries_behind();
   [[nodiscard]] SlotStats stats() const;
@@ -91,7 +99,9 @@ private:
   Work next_work(std::vector<Session>& discarded);
 
   void connect();
+  Result<TokenIdentity> find_token();
   Status try_connect();
+  void try_last_resort(const Error& error);
   void connected();
   void lose(bool sessions_are_closed, Error why);
   void anchor_failed(Error why);
@@ -116,11 +126,15 @@ private:
     if (events_) events_(event);
   }
 
-  std::optional<PinSource> pin_;  // keeper's thread only, as the next four
+  [[nodiscard]] bool logs_in() const { return pin_.has_value() || options_.login_at_token; }
+
+  std::optional<PinSource> pin_;  // itself thread-safe; as the next four, the keeper's otherwise
   std::optional<Session> anchor_; // never lent: closing a token's last session logs out (PKCS#11 5.6.2)
   BackOff connect_pause_, open_pause_;
 
   TimePoint refresh_at_{};
+  std::optional<TimePoint> down_since_; // of an outage
+  TimePoint restart_at_{};
 
   std::atomic<bool> use_copies_{false};
   std::atomic<std::uint32_t> failures_{0};
@@ -137,9 +151,11 @@ private:
   std::condition_variable changed_;
   TokenIdentity token_;
   std::optional<Error> last_error_, connect_error_;
+  std::string last_flight_;
   bool work_ = false, stop_ = false, stopped_ = false;
   bool probe_ = false, lost_ = false;
   TimePoint connect_at_{}, open_at_{}, canary_at_{};
+  TimePoint probe_at_ = TimePoint::max(); // keeper's thread only
 };
 
 } // namespace hsmux

@@ -78,6 +78,18 @@ void Slot::Keeper::drain(bool on) {
   tell_health([on](SlotHealth& health, TimePoint) { health.drain(on); });
 }
 
+Status Slot::Keeper::login_for_operation(Session& session) {
+  if (!pin_) {
+    Error error = make_error(ErrorKind::kCredentials,
+                             "the key wants a login for each operation (CKA_ALWAYS_AUTHENTICATE), and the slot is "
+                             "configured without a PIN");
+    error.slot = *name_;
+    return fail(std::move(error));
+  }
+  return hsmux::login_for_operation(session, token(), *pin_, {.allow_count_low = options_.allow_pin_count_low}, *name_,
+                                    events_);
+}
+
 TimePoint Slot::Keeper::next_look() const {
   const std::lock_guard lock(health_mutex_);
   return health_.next_look();
@@ -98,6 +110,7 @@ void Slot::Keeper::begin_canary() {
   tell_health([&number](SlotHealth& health, TimePoint now) { number = health.canary_began(now); });
   std::optional<Lease> lease = pool_.try_acquire(); // as everybody else; none: in a while again
   std::vector<std::thread> ended;
+  std::string why;
   if (lease) {
     const std::lock_guard lock(health_mutex_);
     if (canaries_running_ == 0) ended = std::exchange(canaries_, {});
@@ -108,11 +121,13 @@ void Slot::Keeper::begin_canary() {
       });
       ++canaries_running_;
       number = 0;
-    } catch (const std::system_error&) { // no thread: no canary, and the session was spoilt with it
+    } catch (const std::system_error& no_thread) { // no canary then, and the session was spoilt with it
+      why = no_thread.what();
     }
   }
   for (std::thread& thread : ended) thread.join();
   if (number == 0) return;
+  if (!why.empty()) remember(make_error(ErrorKind::kInternal, "no thread for a canary: " + why));
   tell_health([number](SlotHealth& health, TimePoint now) { health.canary_put_off(now, number); });
 }
 

@@ -31,6 +31,7 @@ constexpr std::array kFlagNames{
 } // namespace
 
 Result<TokenIdentity> read_token(const Module& module, unsigned long slot_id) {
+  const auto life = module.use();
   CK_TOKEN_INFO info{};
   if (const CK_RV rv = module.functions().C_GetTokenInfo(slot_id, &info); rv != CKR_OK) {
     return fail(call_error({Call::kGetTokenInfo, rv}, ""));
@@ -56,6 +57,7 @@ Result<std::vector<TokenIdentity>> read_tokens(const Module& module) {
 
 Result<std::vector<MechanismOffer>> read_mechanisms(const Module& module, unsigned long slot_id,
                                                     const std::string& slot_name) {
+  const auto life = module.use();
   const CK_FUNCTION_LIST& f = module.functions();
   CK_ULONG count = 0;
   if (const CK_RV rv = f.C_GetMechanismList(slot_id, nullptr, &count); rv != CKR_OK) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tools/bench_faults.h"
 #include "tools/bench_rows.h"
 #include "tools/bench_side.h"
 #include "tools/command.h"
@@ -394,7 +395,11 @@ void add_bench(CLI::App& app, Program& program) {
                   "  hsmux bench --simhsm build/release/tests/simhsm/libhsmux-simhsm.so --json > bench.json\n"
                   "  hsmux bench --only 'gcm' --pairs 31\n"
                   "  hsmux -c hsmux.toml bench --key orders --callers 1,4,16");
-  program.on(*command, [&program, options] { return run(program, *options); });
+  const auto fault_options = std::make_shared<FaultBenchOptions>();
+  const CLI::App* faults = add_bench_faults(*command, fault_options);
+  program.on(*command, [&program, options, faults, fault_options] {
+    return faults->parsed() ? bench_faults(program, *fault_options) : run(program, *options);
+  });
 
   CLI::App* side = app.add_subcommand("bench-side", "");
   side->group(""); // not for people: bench starts it

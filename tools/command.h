@@ -11,6 +11,7 @@
 
 namespace hsmux {
 
+void add_admin(CLI::App& app, Program& program);
 void add_bench(CLI::App& app, Program& program);
 void add_capacity(CLI::App& app, Program& program);
 void add_decrypt(CLI::App& app, Program& program);

@@ -29,6 +29,7 @@ void add_commands(CLI::App& app, Program& program) {
   add_init_softhsm(app, program);
   add_slots(app, program);
   add_health(app, program);
+  add_admin(app, program);
   add_keys(app, program);
   add_sign(app, program);
   add_verify(app, program);

@@ -86,6 +86,8 @@ void Program::add_options(CLI::App& app) {
   app.add_option("--config", options.config_path, "The configuration file (docs/configuration.md)")
       ->envname("HSMUX_CONFIG")
       ->type_name("FILE");
+  app.add_option("--connect", options.connect, "The admin socket of an engine inside another process")
+      ->type_name("PATH");
   app.add_flag("--json", options.json, "Machine-readable: results on standard output, errors on standard error");
   app.add_option("--timeout", options.timeout_ms, "Milliseconds for each request, and for connecting")
       ->check(CLI::Range(1U, 3'600'000U))
@@ -153,11 +155,13 @@ Result<std::unique_ptr<Engine>> Program::open_engine(const OpenOptions& open) {
 
 Result<std::unique_ptr<Engine>> Program::open_engine(Config config, const OpenOptions& open) {
   if (open.only) narrow_to(config, *open.only);
+  config.admin = {}; // the socket belongs to the process that serves; a command is over soon
   EngineOptions engine_options;
   engine_options.events = open.events;
   engine_options.log = log_sink();
   engine_options.set_module_environment = true;
   engine_options.slots_may_be_down = open.slots_may_be_down && !options.slots_at_start_min;
+  engine_options.restart_modules = true;
   engine_options.slots_at_start_min = options.slots_at_start_min.value_or(open.slots_at_start_min);
   if (options.timeout_ms) engine_options.connect_timeout = std::chrono::milliseconds(*options.timeout_ms);
 

@@ -23,6 +23,7 @@ namespace hsmux {
 
 struct GlobalOptions {
   std::string config_path; // --config, else $HSMUX_CONFIG
+  std::string connect;     // --connect: the admin socket of an engine in another process
   bool json = false;
   std::optional<std::uint32_t> timeout_ms;       // of each request, and of connecting
   std::string slot;                              // only this slot: the others are not even connected

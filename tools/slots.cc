@@ -85,6 +85,7 @@ nlohmann::json slot_json(const SlotReport& slot, bool mechanisms) {
         {"overdue", slot.overdue},
         {"wrong_results", slot.stats.wrong_results}}},
       {"algorithms", std::move(algorithms)}};
+  if (!slot.stats.last_flight.empty()) json["last_discarded"] = slot.stats.last_flight;
   if (slot.stats.last_error) json["last_error"] = error_json(*slot.stats.last_error);
   if (mechanisms) json["mechanisms"] = mechanisms_json(slot);
   return json;
@@ -107,6 +108,7 @@ std::string slot_text(const SlotReport& slot, bool mechanisms) {
     text += fmt::format("  health      {}\n", health_cause_text(slot.stats.cause));
   }
   if (slot.stats.last_error) text += fmt::format("  last error  {}\n", printable(slot.stats.last_error->text()));
+  if (!slot.stats.last_flight.empty()) text += fmt::format("  discarded   {}\n", slot.stats.last_flight);
   text += fmt::format("  module      {} ({}), locks by {}\n", printable(slot.module_path),
                       printable(slot.module_description), slot.locks == Locks::kEngine ? "hsmux" : "the system");
   text += fmt::format("  token       '{}', serial {}, {} {}, firmware {}\n", printable(token.label),

@@ -86,5 +86,15 @@ TEST(AttemptLimit, IsAsConfigured) {
   EXPECT_EQ(attempt_limit(milliseconds(20), std::chrono::seconds(9), kTenSeconds, kNow), std::chrono::seconds(5));
 }
 
+TEST(AvoidNext, EachSlotIsTriedOnceBeforeAnyIsTriedAgain) {
+  SlotSet avoid = avoid_next(0b111, 0, 0b001);
+  EXPECT_EQ(avoid, 0b001U);
+  avoid = avoid_next(0b111, avoid, 0b100);
+  EXPECT_EQ(avoid, 0b101U);
+  avoid = avoid_next(0b111, avoid, 0b010); // all were: another round, not with the one that failed last
+  EXPECT_EQ(avoid, 0b010U);
+  EXPECT_EQ(avoid_next(0b001, 0, 0b001), 0b001U);
+}
+
 } // namespace
 } // namespace hsmux

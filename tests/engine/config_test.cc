@@ -89,8 +89,17 @@ address = "[::1]:0"
 allow_remote = true
 page = false
 token_serial = true
+[self_check]
+verify_share = 0.25
+[audit]
+path = "audit.jsonl"
+[admin]
+socket = "/run/hsmux.sock"
 )");
   ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->self_check.verify_share, 0.25);
+  EXPECT_TRUE(config->audit.path.value().ends_with("/audit.jsonl"));
+  EXPECT_EQ(config->admin.socket, "/run/hsmux.sock");
   ASSERT_TRUE(config->metrics);
   EXPECT_EQ(config->metrics->address, "[::1]:0");
   EXPECT_TRUE(config->metrics->allow_remote);
@@ -213,7 +222,8 @@ TEST(Config, AnUnknownKeyListsTheKeysOfItsTable) {
   EXPECT_EQ(
       slot_error("sesions_max = 8"),
       "hsmux.toml:6: slot.sesions_max: unknown key: allowed here: name, module, token_label, serial, slot_id, uri, "
-      "pin, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, session_copies, "
+      "pin, login_at_token, allow_pin_count_low, sessions_min, sessions_max, concurrency_min, concurrency_max, weight, "
+      "session_copies, "
       "read_write");
   EXPECT_THAT(slot_error("[deadline]\n"), HasSubstr("allowed here: module, slot, deadlines, submit, keys, "));
   EXPECT_THAT(error_of(kModule + "timeout = 1\n" + kSlot),
@@ -479,6 +489,17 @@ TEST(Config, AFilledInPinValueMustExist) {
   Config config = filled();
   config.slots[0].pin = PinFromValue{};
   EXPECT_THAT(check_error(config), HasSubstr("slot[1].pin: a value without a PIN"));
+}
+
+TEST(Config, SharesAndSocketPathsHaveBounds) {
+  Config config = filled();
+  config.self_check.verify_share = 1.5;
+  EXPECT_THAT(check_error(config), HasSubstr("self_check.verify_share: 1.5 is not allowed: 0 to 1"));
+  config.self_check.verify_share = 1;
+  config.admin.socket = "/" + std::string(100, 's');
+  EXPECT_THAT(check_error(config), HasSubstr("admin.socket: the path has 101 bytes: at most 100"));
+  config.admin.socket = "";
+  EXPECT_THAT(check_error(config), HasSubstr("admin.socket"));
 }
 
 TEST(Config, TheExamplesOfTheDocumentationAreAccepted) {

@@ -57,5 +57,11 @@ TEST(MayLogin, NoCombinationOfFlagsBurnsATry) {
   }
 }
 
+TEST(MayLogin, ATokenWithItsOwnKeypadWantsAnOperator) {
+  EXPECT_EQ(may_login(kGood | CKF_PROTECTED_AUTHENTICATION_PATH, false, false), LoginVerdict::kWithheldOperatorNeeded);
+  EXPECT_EQ(may_login(kGood | CKF_PROTECTED_AUTHENTICATION_PATH, false, false, true), LoginVerdict::kTry);
+  EXPECT_EQ(may_login(kGood | CKF_PROTECTED_AUTHENTICATION_PATH, true, false, true), LoginVerdict::kWithheldLatched);
+}
+
 } // namespace
 } // namespace hsmux

@@ -431,5 +431,53 @@ TEST_F(Slots, ConnectingIsBoundedWhenTheModuleHangs) {
   EXPECT_TRUE(slot.error().retryable());
 }
 
+// --- slots that nobody uses ---
+
+TEST_F(Slots, ALossIsFoundAndMendedThoughNobodyUsesTheSlot) {
+  SlotOptions wanted = options();
+  wanted.probe_interval = milliseconds(20);
+  Slot& slot = open_slot(wanted);
+  const std::uint64_t epoch = slot.epoch();
+  sim_.kill_sessions();
+  EXPECT_TRUE(eventually([&] { return slot.epoch() > epoch && slot.ready(); }));
+}
+
+// --- tokens with a keypad of their own ---
+
+TEST_F(Slots, ALoginAtTheTokenIsAskedForOnceAndThenWhenAnOperatorSaysSo) {
+  sim_.set_token_flags(slot_id(), CKF_PROTECTED_AUTHENTICATION_PATH);
+  sim_.answer("C_Login", CKR_DEVICE_ERROR, 0); // nobody is there: no PIN was refused
+  SlotOptions wanted = options();
+  wanted.pin.reset();
+  wanted.login_at_token = true;
+  Slot& slot = open_slot(wanted, false);
+  EXPECT_TRUE(eventually([&] { return slot.state() == SlotState::kLatched; }));
+  EXPECT_EQ(sim_.logins(slot_id()), 1U);
+  EXPECT_EQ(slot.health(), HealthState::kLatched);
+  EXPECT_THAT(slot.stats().last_error->text(), HasSubstr("login_at_token"));
+  slot.unlatch();
+  EXPECT_TRUE(eventually([&] { return sim_.logins(slot_id()) == 2U; }));
+}
+
+TEST_F(Slots, ATokenWithoutAKeypadIsNotAskedForOne) {
+  SlotOptions wanted = options();
+  wanted.pin.reset();
+  wanted.login_at_token = true;
+  const Error error = open_error(wanted);
+  EXPECT_EQ(error.kind, ErrorKind::kCredentials);
+  EXPECT_THAT(error.text(), HasSubstr("no protected authentication path"));
+  EXPECT_EQ(sim_.logins(slot_id()), 0U);
+}
+
+// --- a module's life ---
+
+TEST_F(Slots, AModuleIsNotRestartedWhileSessionsAreOpen) {
+  open_slot();
+  const Status restarted = module_->restart();
+  ASSERT_FALSE(restarted.has_value());
+  EXPECT_THAT(restarted.error().message, AnyOf(HasSubstr("sessions are open"), HasSubstr("other code")));
+  EXPECT_EQ(sim_.count("C_Finalize"), 0U);
+}
+
 } // namespace
 } // namespace hsmux
