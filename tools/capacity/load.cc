@@ -192,18 +192,12 @@ void Load::start_chain(Run& run) {
   run.ended(now, entry, &job.error(), job.error().kind != ErrorKind::kOverloaded);
 }
 
-LoadResult Load::run(const LoadPlan& plan, const LoadObserver& observer, const std::function<bool()>& over) {
-  runs_.push_back(std::make_unique<Run>());
-  Run& run = *runs_.back();
-  run.plan = plan;
-  run.picker = MixPicker(workload_.mix(), plan.seed + 1);
-  run.step_s =
-      plan.step_s > 0 ? plan.step_s : std::clamp(std::chrono::duration<double>(plan.time).count() / 120, 0.1, 10.0);
-  LoadResult result;
+// Waits for the time that was given, and fills in what is known from the start.
+void Load::begin(Run& run, LoadResult& result) {
+  const LoadPlan& plan = run.plan;
   result.plan = plan;
   for (const MixEntry& entry : workload_.mix().entries) result.entries.push_back({.name = entry.name(), .latency = {}});
   result.slots.resize(slots_.names().size());
-
   while (std::chrono::system_clock::now() < plan.at && !Program::interrupted()) {
     std::this_thread::sleep_for(std::min<nanoseconds>(plan.at - std::chrono::system_clock::now(), milliseconds(50)));
   }
@@ -213,6 +207,48 @@ LoadResult Load::run(const LoadPlan& plan, const LoadObserver& observer, const s
   run.last_tick = run.progress_at = run.start;
   result.window_at = run.start + plan.warm_up;
   run.recent_slots = slots_.done();
+}
+
+// All that is known once nothing can come any more.
+void Load::conclude(Run& run, LoadResult& result, std::int64_t over_ns) {
+  result.seconds = std::max(0.0, static_cast<double>(over_ns - run.window_from()) / 1e9);
+  result.generator_late = run.late.load() || run.lag.percentile(99) > kLagMax.count();
+  result.lag = run.lag;
+  result.first_error = run.samples.first_error();
+  for (auto& [number, histogram] : run.open_intervals) {
+    Interval& interval = result.intervals.at(number);
+    interval.p50_ns = histogram.percentile(50);
+    interval.p99_ns = histogram.percentile(99);
+    interval.max_ns = histogram.max();
+  }
+  run.open_intervals.clear();
+  if (!result.intervals.empty()) {
+    result.intervals.back().seconds = std::max(0.0, result.seconds - result.intervals.back().at_s);
+    if (result.intervals.back().seconds < run.step_s / 4 && result.intervals.size() > 1) result.intervals.pop_back();
+  }
+  if (run.plan.model == LoadModel::kOpen) {
+    // What was meant to start in the measured time and never was sent, since the generator was late.
+    const std::uint64_t seen = result.completed + result.errors + result.not_started;
+    result.intended = seen;
+    if (run.late.load()) {
+      const auto meant = static_cast<std::uint64_t>(run.plan.rate * result.seconds);
+      result.not_started += meant > seen ? meant - seen : 0;
+      result.intended = std::max(seen, meant);
+    }
+  } else {
+    result.intended = result.completed + result.errors;
+  }
+}
+
+LoadResult Load::run(const LoadPlan& plan, const LoadObserver& observer, const std::function<bool()>& over) {
+  runs_.push_back(std::make_unique<Run>());
+  Run& run = *runs_.back();
+  run.plan = plan;
+  run.picker = MixPicker(workload_.mix(), plan.seed + 1);
+  run.step_s =
+      plan.step_s > 0 ? plan.step_s : std::clamp(std::chrono::duration<double>(plan.time).count() / 120, 0.1, 10.0);
+  LoadResult result;
+  begin(run, result);
   std::jthread sender;
   if (plan.model == LoadModel::kOpen) {
     sender = std::jthread([this, &run] { send_open(run); });
@@ -244,52 +280,26 @@ LoadResult Load::run(const LoadPlan& plan, const LoadObserver& observer, const s
     if (MonotonicClock::now() - run.last_tick > kTick) tick(run, result, {});
   }
   tick(run, result, {});
-  result.seconds = std::max(0.0, static_cast<double>(over_ns - run.window_from()) / 1e9);
-  result.generator_late = run.late.load() || run.lag.percentile(99) > kLagMax.count();
-  result.lag = run.lag;
-  result.first_error = run.samples.first_error();
-  for (auto& [number, histogram] : run.open_intervals) {
-    Interval& interval = result.intervals.at(number);
-    interval.p50_ns = histogram.percentile(50);
-    interval.p99_ns = histogram.percentile(99);
-    interval.max_ns = histogram.max();
-  }
-  run.open_intervals.clear();
-  if (!result.intervals.empty()) {
-    result.intervals.back().seconds = std::max(0.0, result.seconds - result.intervals.back().at_s);
-    if (result.intervals.back().seconds < run.step_s / 4 && result.intervals.size() > 1) result.intervals.pop_back();
-  }
-  if (plan.model == LoadModel::kOpen) {
-    // What was meant to start in the measured time and never was sent, since the generator was late.
-    const std::uint64_t seen = result.completed + result.errors + result.not_started;
-    result.intended = seen;
-    if (run.late.load()) {
-      const auto meant = static_cast<std::uint64_t>(plan.rate * result.seconds);
-      result.not_started += meant > seen ? meant - seen : 0;
-      result.intended = std::max(seen, meant);
-    }
-  } else {
-    result.intended = result.completed + result.errors;
-  }
+  conclude(run, result, over_ns);
   return result;
 }
 
-// Takes what has ended since the last time, on the thread that waits.
-void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
-  const TimePoint now = MonotonicClock::now();
-  const std::int64_t now_ns = (now - run.start).count(), from = run.window_from(), to = run.window_to();
-  const bool open_model = run.plan.model == LoadModel::kOpen;
-  const auto interval_of = [&](std::int64_t ns) {
-    const auto number = static_cast<std::size_t>(static_cast<double>(ns - from) / 1e9 / run.step_s);
-    while (result.intervals.size() <= number) {
-      const double at = static_cast<double>(result.intervals.size()) * run.step_s;
-      result.intervals.push_back({.at_s = at, .seconds = run.step_s, .slots = {}});
-      result.intervals.back().slots.resize(result.slots.size());
-    }
-    return number;
-  };
-  // Slots and processors: between the ends of the window, as near as ticks are.
-  const std::vector<std::uint64_t> done = slots_.done();
+namespace {
+// Of the time since the start; made where there is none yet.
+template <class Run> std::size_t interval_of(const Run& run, LoadResult& result, std::int64_t ns) {
+  const auto number = static_cast<std::size_t>(static_cast<double>(ns - run.window_from()) / 1e9 / run.step_s);
+  while (result.intervals.size() <= number) {
+    const double at = static_cast<double>(result.intervals.size()) * run.step_s;
+    result.intervals.push_back({.at_s = at, .seconds = run.step_s, .slots = {}});
+    result.intervals.back().slots.resize(result.slots.size());
+  }
+  return number;
+}
+} // namespace
+
+// Processors and retries: between the ends of the window, as near as ticks are.
+void Load::count_host(Run& run, LoadResult& result, const std::vector<std::uint64_t>& done, std::int64_t now_ns) {
+  const std::int64_t from = run.window_from(), to = run.window_to();
   if (!run.window_open && now_ns >= from) {
     run.window_open = true;
     run.slots_before = done;
@@ -303,17 +313,25 @@ void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
     result.host_cpu_share = std::max(share_of(after.busy_s - run.cpu_before.busy_s, all), result.process_cpu_share);
     result.retries = slots_.retries() - run.retries_before;
   }
+}
+
+void Load::count_slots(Run& run, LoadResult& result, const std::vector<std::uint64_t>& done, std::int64_t now_ns) {
+  const std::int64_t from = run.window_from(), to = run.window_to();
   if (run.window_open && !run.slots_before.empty() && now_ns <= to + nanoseconds(kTick).count()) {
     // They were done between the last time and now: its middle says in which interval.
     const std::int64_t middle = ((run.last_tick - run.start).count() + now_ns) / 2;
-    const std::size_t number = interval_of(std::clamp(middle, from, to - 1));
+    const std::size_t number = interval_of(run, result, std::clamp(middle, from, to - 1));
     for (std::size_t i = 0; i < done.size(); ++i) {
       result.intervals[number].slots[i] += done[i] - run.slots_before[i];
       result.slots[i] += done[i] - run.slots_before[i];
     }
     run.slots_before = done;
   }
+}
 
+void Load::count_samples(Run& run, LoadResult& result) {
+  const std::int64_t from = run.window_from(), to = run.window_to();
+  const bool open_model = run.plan.model == LoadModel::kOpen;
   run.samples.drain([&](const Sample& sample) {
     const std::int64_t latency = sample.ended_ns - sample.intended_ns;
     const bool ended_then = sample.ended_ns >= from && sample.ended_ns < to;
@@ -325,7 +343,7 @@ void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
       ++run.recent_errors;
     }
     if (ended_then) {
-      Interval& interval = result.intervals[interval_of(sample.ended_ns)];
+      Interval& interval = result.intervals[interval_of(run, result, sample.ended_ns)];
       ++(sample.kind == 0 ? interval.completed : interval.errors);
       if (sample.kind == 0) ++result.ended_in_time;
     }
@@ -341,9 +359,12 @@ void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
     ++entry.completed;
     result.latency.record(latency);
     entry.latency.record(latency);
-    if (meant_then) run.open_intervals[interval_of(sample.intended_ns)].record(latency);
+    if (meant_then) run.open_intervals[interval_of(run, result, sample.intended_ns)].record(latency);
   });
+}
 
+void Load::close_intervals(Run& run, LoadResult& result, std::int64_t now_ns) {
+  const std::int64_t from = run.window_from();
   // Intervals for which nothing can come any more: only their percentiles are kept.
   while (!run.open_intervals.empty()) {
     const auto first = run.open_intervals.begin();
@@ -356,8 +377,10 @@ void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
     interval.max_ns = first->second.max();
     run.open_intervals.erase(first);
   }
-  run.last_tick = now;
-  if (!observer || now - run.progress_at < milliseconds(250)) return;
+}
+
+void Load::tell(Run& run, const std::vector<std::uint64_t>& done, TimePoint now, const LoadObserver& observer) {
+  const std::int64_t now_ns = (now - run.start).count(), to = run.window_to();
   LoadProgress progress{.plan = &run.plan,
                         .seconds_left = std::max(0.0, static_cast<double>(to - now_ns) / 1e9),
                         .rate = static_cast<double>(run.recent_done) /
@@ -377,6 +400,19 @@ void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
   run.recent = {};
   run.recent_done = 0;
   run.recent_slots = done;
+}
+
+// Takes what has ended since the last time, on the thread that waits.
+void Load::tick(Run& run, LoadResult& result, const LoadObserver& observer) {
+  const TimePoint now = MonotonicClock::now();
+  const std::int64_t now_ns = (now - run.start).count();
+  const std::vector<std::uint64_t> done = slots_.done();
+  count_host(run, result, done, now_ns);
+  count_slots(run, result, done, now_ns);
+  count_samples(run, result);
+  close_intervals(run, result, now_ns);
+  run.last_tick = now;
+  if (observer && now - run.progress_at >= milliseconds(250)) tell(run, done, now, observer);
 }
 
 } // namespace hsmux::capacity

@@ -101,6 +101,13 @@ private:
   void send_open(Run& run);
   void start_chain(Run& run);
   void tick(Run& run, LoadResult& result, const LoadObserver& observer);
+  void begin(Run& run, LoadResult& result);
+  void count_host(Run& run, LoadResult& result, const std::vector<std::uint64_t>& done, std::int64_t now_ns);
+  static void count_slots(Run& run, LoadResult& result, const std::vector<std::uint64_t>& done, std::int64_t now_ns);
+  static void count_samples(Run& run, LoadResult& result);
+  static void close_intervals(Run& run, LoadResult& result, std::int64_t now_ns);
+  static void tell(Run& run, const std::vector<std::uint64_t>& done, TimePoint now, const LoadObserver& observer);
+  static void conclude(Run& run, LoadResult& result, std::int64_t over_ns);
 
   Engine& engine_;
   const Workload& workload_;
