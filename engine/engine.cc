@@ -189,7 +189,7 @@ Result<KeyInfo> Engine::replicate(const ReplicateRequest& request) {
 Result<KeyInfo> Engine::import_key(const ImportRequest& request) {
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  return core_->audited("key-import", request.label, {},
+  return core_->audited("key-import", request.label, spec_of(request.algorithm).name,
                         core_->management.import(request, core_->generation_deadline(request.options)));
 }
 

@@ -1,4 +1,4 @@
-// A session of one slot for several steps, given back at the end with the worst of what was answered. One thread.
+// A session of one slot for several steps, given back at the end with the first failure that was answered. One thread.
 #pragma once
 
 #include <memory>
@@ -21,12 +21,12 @@ public:
   [[nodiscard]] std::size_t slot() const { return routed_.slot; }
   Lease& lease() { return routed_.lease; }
   Session& session() { return *routed_.lease; }
-  // What a step answered: passes the result on, and keeps its status for the end, if it is about this slot.
+  // What a step answered: passes the result on, and keeps the first failure about this slot for the end.
   template <class Answer> Answer noted(Answer answer) {
     if (answer) return answer;
     const std::string& name = group_.slots[slot()]->name();
     if (answer.error().slot.empty()) answer.error().slot = name;
-    if (answer.error().slot == name) status_ = answer.error().status();
+    if (answer.error().slot == name && status_.rv == 0) status_ = answer.error().status();
     return answer;
   }
 

@@ -39,15 +39,13 @@ std::string fingerprint(const Bytes& spki) {
   return digest(Hash::kSha256, spki, hashed) ? to_hex(hashed) : "";
 }
 
-std::optional<Bytes> public_half_in(SlotGroup& group, std::size_t slot, const Bytes& id, Deadline deadline) {
-  Result<std::optional<Bytes>> spki =
-      group.with_session_again(slot, deadline, [&](Lease& lease) -> Result<std::optional<Bytes>> {
-        HSMUX_TRY(const auto found, find_key_objects(*lease, ObjectClass::kPublicKey, {.label = {}, .id = id}));
-        if (found.empty()) return std::optional<Bytes>();
-        HSMUX_TRY(Bytes read, read_spki(*lease, found.front()));
-        return std::optional<Bytes>(std::move(read));
-      });
-  return spki ? std::move(*spki) : std::nullopt;
+Result<std::optional<Bytes>> public_half_in(SlotGroup& group, std::size_t slot, const Bytes& id, Deadline deadline) {
+  return group.with_session_again(slot, deadline, [&](Lease& lease) -> Result<std::optional<Bytes>> {
+    HSMUX_TRY(const auto found, find_key_objects(*lease, ObjectClass::kPublicKey, {.label = {}, .id = id}));
+    if (found.empty()) return std::optional<Bytes>();
+    HSMUX_TRY(Bytes read, read_spki(*lease, found.front()));
+    return std::optional<Bytes>(std::move(read));
+  });
 }
 
 // All that is asked of one replica; `check` remembers those before it.
@@ -76,7 +74,12 @@ KeyAudit audit(SlotGroup& group, const FoundKey& found, Deadline deadline) {
   std::optional<Bytes> spki;
   if (key.object_class == ObjectClass::kPrivateKey) {
     for_each_slot(found.slots, [&](std::size_t slot) {
-      const std::optional<Bytes> here = public_half_in(group, slot, key.id, deadline);
+      const Result<std::optional<Bytes>> read = public_half_in(group, slot, key.id, deadline);
+      if (!read) {
+        report.findings.push_back(fmt::format("its public half could not be read: {}", read.error().text()));
+        return;
+      }
+      const std::optional<Bytes>& here = *read;
       if (!here) {
         report.findings.push_back(fmt::format("slot {} has no public half of it", group.slots[slot]->name()));
       } else if (!spki) {
@@ -99,6 +102,9 @@ KeyAudit audit(SlotGroup& group, const FoundKey& found, Deadline deadline) {
     replica.same = looked.has_value();
     if (!looked) {
       replica.problem = looked.error().text();
+    }
+    // A wrapping key cannot be tried, and need not be: what it unwraps is.
+    if (!looked && (spec != nullptr || !(replica.purposes.wrap || replica.purposes.unwrap))) {
       report.findings.push_back(fmt::format("slot {}: {}", replica.slot, looked.error().message));
     }
     for (const std::string& finding : attribute_findings(replica)) {
@@ -143,6 +149,10 @@ Result<AuditReport> audit_keys(SlotGroup& group, KeyIndex& index, std::string_vi
   AuditReport report;
   for (const FoundKey& key : found.keys) report.keys.push_back(audit(group, key, deadline));
   for (const LeftoverReport& left : clear_leftovers(group, index, deadline, false)) {
+    if (left.id.empty()) {
+      if (const Result<std::size_t> slot = group.find(left.slot)) found.unanswered |= slot_bit(*slot);
+      continue;
+    }
     report.unfinished.push_back({left.slot, left.id, std::string(state_text(left.verdict))});
   }
   report.slots_not_asked = group.names((group.router.all() & ~up) | found.unanswered);

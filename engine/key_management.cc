@@ -146,16 +146,23 @@ Result<SlotSet> KeyManagement::make_in_one(const Chosen& chosen, const KeyReques
   return fail(std::move(failure));
 }
 
-Result<SlotSet> KeyManagement::make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline) {
-  const auto up = std::ranges::find_if(
-      chosen.slots, [&](std::size_t slot) { return group_.slots[slot]->state() == SlotState::kReady; });
-  if (up == chosen.slots.end()) return fail(ErrorKind::kUnavailable, "no slot is up", Retry::kLater);
-  HSMUX_TRY(std::unique_ptr<HeldLease> lease, HeldLease::take(group_, *up, deadline));
+Result<std::unique_ptr<TokenSource>> KeyManagement::make_source(std::size_t slot, const KeyRequest& key,
+                                                                Deadline deadline) {
+  HSMUX_TRY(std::unique_ptr<HeldLease> lease, HeldLease::take(group_, slot, deadline));
   KeyRequest origin = key;
-  origin.quirks = &quirks_of_slot(*up);
-  HSMUX_CHECK(lease->noted(check_key_wrap(group_, *up, *origin.quirks)));
-  HSMUX_TRY(const std::unique_ptr<TokenSource> source,
-            TokenSource::make(std::move(lease), origin, config_.transport_bits));
+  origin.quirks = &quirks_of_slot(slot);
+  HSMUX_CHECK(lease->noted(check_key_wrap(group_, slot, *origin.quirks)));
+  return TokenSource::make(std::move(lease), origin, config_.transport_bits);
+}
+
+Result<SlotSet> KeyManagement::make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline) {
+  Result<std::unique_ptr<TokenSource>> made = fail(ErrorKind::kUnavailable, "no slot is up", Retry::kLater);
+  for (const std::size_t slot : chosen.slots) {
+    if (group_.slots[slot]->state() != SlotState::kReady) continue;
+    made = make_source(slot, key, deadline);
+    if (made || chosen.needed == chosen.slots.size()) break; // with a quorum, another one may do it
+  }
+  HSMUX_TRY(const std::unique_ptr<TokenSource> source, std::move(made));
   const std::optional<Bytes> spki = source->spki();
   ReplicaCheck check = spki ? ReplicaCheck(*key.spec, key.bits, *spki) : ReplicaCheck(*key.spec, key.id);
   return Replication(group_, key, deadline).run(*source, check, {.slots = chosen.slots, .needed = chosen.needed});
@@ -212,6 +219,7 @@ Result<KeyInfo> KeyManagement::generate(const GenerateRequest& request, Deadline
     if (!made && made.error().kind == ErrorKind::kUnsupported) {
       software = config_.development_software_keys;
       if (software) {
+        HSMUX_CHECK(random_bytes(id)); // what may remain of the first one is another key
         made = in_software();
       } else {
         made.error().message +=
@@ -287,6 +295,7 @@ Result<KeyManagement::Leaving> KeyManagement::source_of(std::unique_ptr<HeldLeas
 Result<KeyInfo> KeyManagement::replicate(const ReplicateRequest& request, Deadline deadline) {
   HSMUX_TRY(const Chosen chosen, choose(request.placement));
   HSMUX_TRY(const auto run, begin(deadline));
+  index_.clear(); // where the key is now, not where it was
   HSMUX_TRY(const std::shared_ptr<const Key> key, index_.find(request.key, deadline));
   Replication::Plan plan;
   for (const std::size_t slot : chosen.slots) {

@@ -42,6 +42,7 @@ private:
   // One run at a time: two could wait for each other's sessions.
   Result<std::unique_lock<std::timed_mutex>> begin(Deadline deadline);
   Result<SlotSet> make_in_one(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
+  Result<std::unique_ptr<TokenSource>> make_source(std::size_t slot, const KeyRequest& key, Deadline deadline);
   Result<SlotSet> make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
   Result<SlotSet> place_from_host(const Chosen& chosen, const KeyRequest& key, SoftwareKey material, Deadline deadline);
   struct Leaving {

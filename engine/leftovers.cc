@@ -34,13 +34,25 @@ std::vector<Found> by_mark(std::vector<KeyObject> objects) {
 
 bool expired(const UnfinishedMark& mark) { return std::chrono::system_clock::now() > mark.expires + kClockSkew; }
 
-// The key as other slots have it; nullptr: none has.
-Result<std::shared_ptr<const Key>> elsewhere(KeyIndex& index, const UnfinishedMark& mark, std::size_t slot,
-                                             Deadline deadline) {
-  Result<std::shared_ptr<const Key>> key = index.find("id:" + to_hex(mark.id), deadline);
-  if (!key && key.error().kind != ErrorKind::kKeyNotFound) return key;
-  const bool has = key && ((*key)->slots & ~slot_bit(slot)) != 0;
-  return has ? *key : std::shared_ptr<const Key>();
+// The key as other slots that are up have it; nullptr: none has. Asked afresh, and without waiting for those that are
+// not.
+Result<std::shared_ptr<const Key>> elsewhere(SlotGroup& group, KeyIndex& index, const UnfinishedMark& mark,
+                                             std::size_t slot, Deadline deadline) {
+  const FoundKeys others = find_keys(group, {.label = {}, .id = mark.id}, group.ready() & ~slot_bit(slot), deadline,
+                                     Router::Wait::kWhileReady);
+  if (others.failure) return fail(*others.failure);
+  if (others.keys.empty()) return std::shared_ptr<const Key>();
+  index.clear();
+  return index.find("id:" + to_hex(mark.id), deadline);
+}
+
+// Under its own name, not as an unfinished one.
+Result<bool> has_key(Session& session, ByteView id) {
+  for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey}) {
+    HSMUX_TRY(const auto found, session.find(key_template_by_id(object_class, id)));
+    if (!found.empty()) return true;
+  }
+  return false;
 }
 
 Result<bool> has_public_half(Session& session, ByteView id) {
@@ -60,7 +72,9 @@ Status finish(SlotGroup& group, std::size_t slot, const Found& found, const Key&
     return check.check(*choice, group.recipes[where].quirks(), *lease, handle);
   };
   if (secret) {
-    const auto other = static_cast<std::size_t>(std::countr_zero(key.slots & ~slot_bit(slot)));
+    const SlotSet others = key.slots & group.ready() & ~slot_bit(slot);
+    if (others == 0) return fail(ErrorKind::kUnavailable, "no other slot that has the key is up", Retry::kLater);
+    const auto other = static_cast<std::size_t>(std::countr_zero(others));
     HSMUX_CHECK(group.with_session_again(other, deadline, [&](Lease& lease) -> Status {
       HSMUX_TRY(const KeyHandle handle, group.slots[other]->key_handle(lease, key.object_class, key.id, false));
       return prove(other, lease, handle.handle);
@@ -102,19 +116,22 @@ std::vector<LeftoverReport> clear_leftovers(SlotGroup& group, KeyIndex& index, D
     }
     for (const Found& found : by_mark(*objects)) {
       LeftoverReport report{group.slots[slot]->name(), to_hex(found.mark.id), Leftover::kLeave, {}};
-      const Result<std::shared_ptr<const Key>> key = elsewhere(index, found.mark, slot, deadline);
+      const Result<std::shared_ptr<const Key>> key = elsewhere(group, index, found.mark, slot, deadline);
       const Result<bool> public_half = group.with_session_again(
           slot, deadline, [&](Lease& lease) { return has_public_half(*lease, found.mark.id); });
-      if (!key || !public_half) {
-        report.failure = !key ? key.error() : public_half.error();
+      const Result<bool> here =
+          group.with_session_again(slot, deadline, [&](Lease& lease) { return has_key(*lease, found.mark.id); });
+      if (!key || !public_half || !here) {
+        report.failure = !key ? key.error() : !here ? here.error() : public_half.error();
         reports.push_back(std::move(report));
         continue;
       }
       const bool secret = found.key && found.key->object_class == ObjectClass::kSecretKey;
       report.verdict = judge_leftover({.owner = owner_state(found.mark.owner),
                                        .expired = expired(found.mark),
-                                       .whole = found.key && (secret || found.public_half || *public_half),
-                                       .finished_elsewhere = *key != nullptr,
+                                       // A second copy beside the key itself would make it ambiguous.
+                                       .whole = !*here && found.key && (secret || found.public_half || *public_half),
+                                       .finished_elsewhere = *here || *key != nullptr,
                                        .all_slots_asked = ready == group.router.all()});
       Status done;
       if (clear && report.verdict == Leftover::kFinish) {

@@ -4,6 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
+
 #include <array>
 #include <filesystem>
 #include <fstream>
@@ -57,7 +60,12 @@ ProcessIdentity this_process() {
 
 LeftoverFacts::Owner owner_state(const ProcessIdentity& owner) {
   if (owner.host == 0 || owner.started == 0 || owner.host != this_host()) return LeftoverFacts::Owner::kUnknown;
-  return start_of(owner.process) == owner.started ? LeftoverFacts::Owner::kAlive : LeftoverFacts::Owner::kDead;
+  const std::uint64_t started = start_of(owner.process);
+  if (started == 0) { // gone, or hidden from this user
+    const bool gone = kill(static_cast<pid_t>(owner.process), 0) != 0 && errno == ESRCH;
+    return gone ? LeftoverFacts::Owner::kDead : LeftoverFacts::Owner::kUnknown;
+  }
+  return started == owner.started ? LeftoverFacts::Owner::kAlive : LeftoverFacts::Owner::kDead;
 }
 
 } // namespace hsmux

@@ -36,11 +36,23 @@ void Replication::give_back(std::size_t slot) {
   std::erase_if(leases_, [&](const std::unique_ptr<HeldLease>& lease) { return lease->slot() == slot; });
 }
 
+// Somebody else may have placed it meanwhile: two objects of one id make a key ambiguous, and undoing would take both.
+Status Replication::refuse_where_it_is(HeldLease& lease) {
+  for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey, ObjectClass::kPublicKey}) {
+    HSMUX_TRY(const auto there, lease.noted(lease.session().find(key_template_by_id(object_class, key_.id))));
+    if (there.empty()) continue;
+    return fail(ErrorKind::kConflict, fmt::format("slot {} has objects with the id {} already",
+                                                  group_.slots[lease.slot()]->name(), to_hex(key_.id)));
+  }
+  return {};
+}
+
 Result<MadeKey> Replication::place(std::size_t slot, KeySource& source, ReplicaCheck& check) {
   HSMUX_TRY(HeldLease* const lease, lease_of(slot, source));
   HSMUX_TRY(const RecipeChoice* const choice,
             lease->noted(group_.recipes[slot].get(*key_.spec, *group_.slots[slot], lease->lease())));
   const Quirks& quirks = group_.recipes[slot].quirks();
+  HSMUX_CHECK(refuse_where_it_is(*lease));
   KeyRequest unfinished = key_;
   unfinished.id = mark_;
   unfinished.label = kUnfinishedLabel;
@@ -54,6 +66,7 @@ Result<MadeKey> Replication::place(std::size_t slot, KeySource& source, ReplicaC
 Status Replication::name_all(std::span<const Copy> copies, KeySource& source, SlotSet& named) {
   for (const Copy& copy : copies) {
     HSMUX_TRY(HeldLease* const lease, lease_of(copy.slot, source));
+    HSMUX_CHECK(refuse_where_it_is(*lease));
     const auto name = [&](ObjectHandle object) {
       return lease->noted(rename_object(lease->session(), object, key_.id, key_.label));
     };
@@ -64,23 +77,36 @@ Status Replication::name_all(std::span<const Copy> copies, KeySource& source, Sl
   return {};
 }
 
-Error Replication::undo(Error error, KeySource& source, std::span<const Copy> copies, SlotSet named,
+Error Replication::undo(Error error, KeySource& source, std::span<const Copy> copies, SlotSet named, SlotSet doubtful,
                         std::size_t needed) {
   // Sessions that failed are not used for undoing, nor held while others are waited for.
   (void)source.end();
   source.release();
   leases_.clear();
-  SlotSet made = 0;
+  SlotSet made = doubtful;
   for (const Copy& copy : copies) made |= slot_bit(copy.slot);
+  // Back under the mark first: should this process end now, the next run finds what is left.
+  for_each_slot(named, [&](std::size_t slot) { take_name_back(slot); });
   const std::string remains = undo_key(group_, made, mark_, key_.id) + undo_key(group_, named, key_.id);
   error.message += fmt::format(" (the key was made in {} of the {} slots it needs and removed again{})", copies.size(),
                                needed, remains);
   return error;
 }
 
+void Replication::take_name_back(std::size_t slot) {
+  (void)group_.with_session_again(slot, Deadline::after(std::chrono::seconds(10)), [&](Lease& lease) -> Status {
+    for (const ObjectClass object_class :
+         {ObjectClass::kPrivateKey, ObjectClass::kSecretKey, ObjectClass::kPublicKey}) {
+      HSMUX_TRY(const auto found, lease->find(key_template_by_id(object_class, key_.id)));
+      for (const ObjectHandle handle : found) HSMUX_CHECK(rename_object(*lease, handle, mark_, kUnfinishedLabel));
+    }
+    return {};
+  });
+}
+
 Result<SlotSet> Replication::run(KeySource& source, ReplicaCheck& check, const Plan& plan) {
   std::vector<Copy> copies;
-  std::string remains;
+  SlotSet doubtful = 0; // an answer may have been lost after the key was made
   std::optional<Error> failure;
   for (const std::size_t slot : plan.slots) {
     if (copies.size() == plan.needed) break;
@@ -92,19 +118,22 @@ Result<SlotSet> Replication::run(KeySource& source, ReplicaCheck& check, const P
     }
     failure = std::move(made).error();
     give_back(slot);
-    // Its answer may have been lost after the key was made.
-    remains += undo_key(group_, slot_bit(slot), mark_, key_.id);
+    doubtful |= slot_bit(slot);
     if (plan.needed == plan.slots.size()) break;
   }
   if (copies.size() < plan.needed) {
     Error error = failure ? *failure : make_error(ErrorKind::kUnavailable, "too few slots are up", Retry::kLater);
-    error.message += remains;
-    return fail(undo(std::move(error), source, copies, 0, plan.needed));
+    return fail(undo(std::move(error), source, copies, 0, doubtful, plan.needed));
   }
   SlotSet named = 0;
   Status done = source.end();
   if (done) done = name_all(copies, source, named);
-  if (!done) return fail(undo(std::move(done).error(), source, copies, named, plan.needed));
+  if (!done) return fail(undo(std::move(done).error(), source, copies, named, doubtful, plan.needed));
+  if (doubtful != 0) { // slots that a quorum did without; what cannot be removed now is found by its mark
+    source.release();
+    leases_.clear();
+    (void)undo_key(group_, doubtful, mark_, key_.id);
+  }
   return named;
 }
 

@@ -33,7 +33,10 @@ private:
   void give_back(std::size_t slot);
   Result<MadeKey> place(std::size_t slot, KeySource& source, ReplicaCheck& check);
   Status name_all(std::span<const Copy> copies, KeySource& source, SlotSet& named);
-  Error undo(Error error, KeySource& source, std::span<const Copy> copies, SlotSet named, std::size_t needed);
+  Error undo(Error error, KeySource& source, std::span<const Copy> copies, SlotSet named, SlotSet doubtful,
+             std::size_t needed);
+  Status refuse_where_it_is(HeldLease& lease);
+  void take_name_back(std::size_t slot);
 
   SlotGroup& group_;
   const KeyRequest& key_;

@@ -77,8 +77,13 @@ struct Router::Wakes {
 Router::~Router() = default;
 
 void Router::add(Slot& slot, std::uint32_t concurrency_min, std::uint32_t concurrency_max) {
+  if (slots_.empty()) { // keepers of the slots before it read them meanwhile: they stay where they are
+    slots_.reserve(kSlotsMax);
+    traffic_.reserve(kSlotsMax);
+  }
   slots_.push_back(&slot);
   traffic_.push_back(std::make_unique<Traffic>(concurrency_min, concurrency_max));
+  added_.store(slots_.size(), std::memory_order_release);
   note_health(slots_.size() - 1);
 }
 
@@ -372,7 +377,7 @@ void Router::refuse_async(Wakes& wakes, AsyncWaiter& waiter, Error error) {
 }
 
 void Router::capacity_freed(std::size_t slot) {
-  if (slot >= slots_.size()) return; // still being added
+  if (slot >= added_.load(std::memory_order_acquire)) return; // still being added
   note_health(slot);
   if (waiting_.load() == 0) return;
   serve_and_wake(slot);

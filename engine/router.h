@@ -143,6 +143,7 @@ private:
   [[nodiscard]] Error timed_out(SlotSet eligible) const;
 
   std::vector<Slot*> slots_;
+  std::atomic<std::size_t> added_{0};             // of slots_: keepers of slots that are being added call already
   std::vector<std::unique_ptr<Traffic>> traffic_; // by slot
   std::atomic<bool> closed_{false};
   std::atomic<SlotSet> unwell_{0}; // slots that are not healthy

@@ -25,7 +25,7 @@ public:
   // Where it matters that it is gone. Once; later calls do nothing.
   Status destroy() {
     Session* session = std::exchange(session_, nullptr);
-    if (session == nullptr) return {};
+    if (session == nullptr || session->lost()) return {};
     Status destroyed = session->destroy(handle_);
     if (!destroyed) session->distrust();
     return destroyed;

@@ -12,7 +12,7 @@ TemporaryKey::TemporaryKey(TemporaryKey&& other) noexcept
     : session_(std::exchange(other.session_, nullptr)), made_(other.made_) {}
 
 TemporaryKey::~TemporaryKey() {
-  if (session_ == nullptr) return;
+  if (session_ == nullptr || session_->lost()) return;
   (void)session_->destroy(made_.handle); // session objects: they end with the session at the latest
   if (made_.public_key) (void)session_->destroy(*made_.public_key);
 }

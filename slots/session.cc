@@ -54,8 +54,10 @@ Status Session::call(Call name, Function* function, Arguments... arguments) {
   const TimePoint start = MonotonicClock::now();
   const CK_RV rv = function(arguments...);
   recorder_.note(name, rv, MonotonicClock::now() - start);
-  if (rv != CKR_OK) [[unlikely]]
+  if (rv != CKR_OK) [[unlikely]] {
+    if (rv == CKR_SESSION_HANDLE_INVALID || rv == CKR_SESSION_CLOSED) lost_ = true;
     return fail(call_error({name, rv}, *slot_name_));
+  }
   return {};
 }
 
@@ -81,7 +83,7 @@ Result<Session> Session::open(std::shared_ptr<const Module> module, unsigned lon
 
 Session::Session(Session&& other) noexcept
     : module_(std::move(other.module_)), slot_name_(std::move(other.slot_name_)),
-      handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_),
+      handle_(std::exchange(other.handle_, CK_INVALID_HANDLE)), suspect_(other.suspect_), lost_(other.lost_),
       login_expected_(other.login_expected_), before_operation_(std::move(other.before_operation_)),
       recorder_(other.recorder_), opened_(other.opened_) {}
 
@@ -90,6 +92,7 @@ Session& Session::operator=(Session&& other) noexcept {
   std::swap(slot_name_, other.slot_name_);
   std::swap(handle_, other.handle_);
   std::swap(suspect_, other.suspect_);
+  std::swap(lost_, other.lost_);
   std::swap(login_expected_, other.login_expected_);
   std::swap(before_operation_, other.before_operation_);
   std::swap(recorder_, other.recorder_);

@@ -93,6 +93,8 @@ public:
   // What it holds must not outlive its use, for instance an object that could not be destroyed, or a result of it was
   // wrong: it is closed.
   void distrust() { suspect_ = true; }
+  // The module has said that the session does not exist any more: its session objects are gone with it.
+  [[nodiscard]] bool lost() const { return lost_; }
 
   // Its last calls, for people (slots/flight_recorder.h).
   [[nodiscard]] std::string flight() const { return recorder_.text(opened_, MonotonicClock::now()); }
@@ -116,6 +118,7 @@ private:
   std::shared_ptr<const std::string> slot_name_;
   unsigned long handle_ = 0; // 0 = closed or abandoned (CK_INVALID_HANDLE)
   bool suspect_ = false;
+  bool lost_ = false;
   bool login_expected_ = false;
   std::function<Status(Session&)> before_operation_;
   FlightRecorder recorder_;

@@ -170,6 +170,13 @@ Result<ExitCode> generate(Program& program, const GenerateOptions& options) {
                                                  .policy = policy,
                                                  .software_key = options.software_key,
                                                  .options = program.request_options()}));
+  const bool vendor = policy == KeyPolicy::kVendor || (!policy && engine->config().keys.policy == KeyPolicy::kVendor);
+  if (vendor) {
+    program.note(
+        fmt::format("made in slot {} alone, as the policy vendor says: clone it with the vendor's tool, then run "
+                    "hsmux keys audit",
+                    fmt::join(key.slots, ", ")));
+  }
   if (key.software_key) {
     program.note(fmt::format("made in software and imported into {} slot{}: for development only", key.slots.size(),
                              key.slots.size() == 1 ? "" : "s"));

@@ -170,6 +170,35 @@ TEST_F(Replicas, OneSessionPerSlotIsEnoughAlsoForUndoing) {
   EXPECT_TRUE(eventually([&] { return all_objects() == before; }));
 }
 
+TEST_F(Replicas, OneSessionPerSlotIsEnoughWhereTheSourcesOwnSlotFails) {
+  open("", "sessions_max = 1\nsession_copies = 'off'");
+  const std::size_t before = all_objects();
+  sim_->answer_for_slot(slot_id(0), "C_UnwrapKey", CKR_FUNCTION_CANCELED, 1, 1);
+  const Result<KeyInfo> key = engine().generate(replicated(kReplicaEc, "orders"));
+  ASSERT_FALSE(key.has_value());
+  EXPECT_THAT(key.error().text(), testing::Not(HasSubstr("REMAINS")));
+  EXPECT_TRUE(eventually([&] { return all_objects() == before; }));
+}
+
+TEST_F(Replicas, AReplicaThatSomebodyElseHasPlacedMeanwhileIsNotTouched) {
+  open("", kWithoutCopies);
+  const Bytes id = random_data(16);
+  const auto material = generate_ec(Curve::kP256);
+  {
+    Session own = session(0);
+    const KeyRequest request{.spec = &spec_of(kReplicaEc), .bits = 256, .id = id, .label = "ours", .extractable = true};
+    ASSERT_TRUE(import_into_token(own, request, *material).has_value());
+  }
+  remember(id);
+  ASSERT_TRUE(engine().find_key("ours").has_value()); // remembered: in slot-0 alone
+  import_key(1, spec_of(kReplicaEc), *material, id, "ours");
+  const Result<KeyInfo> key = engine().replicate(
+      {.key = "ours", .placement = in_slots({"slot-1", "slot-2"}), .trusted_key = {}, .options = {}});
+  ASSERT_TRUE(key.has_value()) << why(key);
+  EXPECT_EQ(key->slots.size(), 3U);
+  EXPECT_EQ(session(1).find(key_template_by_id(ObjectClass::kPrivateKey, id))->size(), 1U);
+}
+
 TEST_F(Replicas, AQuorumPassesOverASlotThatTakesNoKeys) {
   open("", kWithoutCopies);
   sim_->answer_for_slot(slot_id(1), "C_UnwrapKey", CKR_FUNCTION_CANCELED, 0);

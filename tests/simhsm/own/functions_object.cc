@@ -87,6 +87,7 @@ void set_attribute_value(Session& session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE
     require(old->attributes.flag(CKA_MODIFIABLE), CKR_ACTION_PROHIBITED);
     Object with = *old;
     with.attributes = changed(*old, given, Origin::kSet, session.by_so());
+    with.canned = std::make_shared<CannedAnswers>(); // a key that got its name is asked anew
     if (session.token().objects().replace(object, old, std::move(with))) return;
   }
 }
