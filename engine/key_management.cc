@@ -110,20 +110,32 @@ const Quirks& KeyManagement::quirks_of_slot(std::size_t slot) const {
   return quirks_of(group_.slots[slot]->token(), group_.slots[slot]->module().path());
 }
 
-Result<std::unique_lock<std::timed_mutex>> KeyManagement::begin(Deadline deadline) {
+void KeyManagement::EndOfRun::operator()(KeyManagement* management) const {
+  {
+    const std::lock_guard lock(management->run_mutex_);
+    management->running_ = false;
+  }
+  management->run_ended_.notify_one();
+}
+
+Result<KeyManagement::Run> KeyManagement::begin(Deadline deadline) {
   if (deadline.passed(MonotonicClock::now())) {
     return fail(ErrorKind::kTimeout, "the deadline had passed before anything was made", Retry::kLater);
   }
-  std::unique_lock lock(run_mutex_, std::defer_lock);
-  if (!lock.try_lock_until(deadline.at())) {
-    return fail(ErrorKind::kTimeout, "another key is being placed in the slots; nothing was made", Retry::kLater);
+  {
+    std::unique_lock lock(run_mutex_);
+    if (!run_ended_.wait_until(lock, deadline.at(), [this] { return !running_; })) {
+      return fail(ErrorKind::kTimeout, "another key is being placed in the slots; nothing was made", Retry::kLater);
+    }
+    running_ = true;
   }
+  Run run(this);
   for (const LeftoverReport& found : clear_leftovers(group_, index_, deadline)) {
     log_(found.failure ? LogLevel::kWarning : LogLevel::kInfo,
          fmt::format("slot {}: key id {}, left unfinished by an earlier run, {}{}", found.slot, found.id,
                      leftover_text(found.verdict), found.failure ? ": " + found.failure->text() : ""));
   }
-  return lock;
+  return run;
 }
 
 // In the first of the slots that makes it, and nowhere else.

@@ -2,7 +2,9 @@
 // have made a key. What is to be in several slots gets there by replicate.h, one run at a time. Thread-safe.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -39,8 +41,12 @@ private:
   };
   Result<Chosen> choose(const std::optional<PlacementConfig>& placement) const;
   Status check_up(std::span<const std::size_t> slots) const;
-  // One run at a time: two could wait for each other's sessions.
-  Result<std::unique_lock<std::timed_mutex>> begin(Deadline deadline);
+  // One run at a time: two could wait for each other's sessions. It lasts as long as the Run.
+  struct EndOfRun {
+    void operator()(KeyManagement* management) const;
+  };
+  using Run = std::unique_ptr<KeyManagement, EndOfRun>;
+  Result<Run> begin(Deadline deadline);
   Result<SlotSet> make_in_one(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
   Result<std::unique_ptr<TokenSource>> make_source(std::size_t slot, const KeyRequest& key, Deadline deadline);
   Result<SlotSet> make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
@@ -57,7 +63,9 @@ private:
   KeyIndex& index_;
   const KeysConfig& config_;
   const LogSink log_;
-  std::timed_mutex run_mutex_;
+  std::mutex run_mutex_; // guards running_
+  std::condition_variable run_ended_;
+  bool running_ = false;
 };
 
 } // namespace hsmux
