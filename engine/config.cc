@@ -21,6 +21,7 @@
 #include "engine/config_places.h"
 #include "engine/config_reader.h"
 #include "engine/slot_load.h"
+#include "slots/module.h"
 
 namespace hsmux {
 namespace {
@@ -410,5 +411,15 @@ Result<Config> parse_config(std::string_view text, const std::string& name, cons
 }
 
 Status check_config(const Config& config, const std::string& name) { return Rules(config, ConfigPlaces(name)).check(); }
+
+Result<std::shared_ptr<Module>> load_module(const ModuleConfig& module, bool set_environment) {
+  return Module::load({.name = module.name,
+                       .path = module.path,
+                       .environment = module.environment,
+                       .init_args = module.init_args,
+                       .locks = module.locks,
+                       .init_timeout = module.init_timeout,
+                       .set_environment = set_environment});
+}
 
 } // namespace hsmux

@@ -2,12 +2,15 @@
 // error of the reader names file, line, key and what is allowed; an unknown key is an error.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "metrics/address.h"
@@ -18,6 +21,8 @@
 #include "slots/slot_selector.h"
 
 namespace hsmux {
+
+class Module;
 
 struct ModuleConfig {                             // [module.NAME]
   std::string name;                               // NAME: [A-Za-z0-9_-], 1 to 32
@@ -80,6 +85,9 @@ struct MetricsConfig {
   bool token_serial = false; // token_serial: tokens' serial numbers are shown, too
 };
 
+inline constexpr auto kKeyPolicies = std::to_array<std::pair<std::string_view, KeyPolicy>>(
+    {{"none", KeyPolicy::kNone}, {"trusted-wrap", KeyPolicy::kTrustedWrap}, {"vendor", KeyPolicy::kVendor}});
+
 struct KeysConfig {                       // [keys]
   PlacementConfig placement;              // where `generate` puts a key when the request does not say
   KeyPolicy policy = KeyPolicy::kNone;    // policy: "none", "trusted-wrap", "vendor"; when the request does not say
@@ -122,6 +130,9 @@ Result<Config> read_config(const std::string& path);
 
 // The same from text; `name` stands for the file in errors, `folder` is what relative paths start from.
 Result<Config> parse_config(std::string_view text, const std::string& name, const std::string& folder);
+
+// The module as it is configured (slots/module.h). Errors: Module::load's.
+Result<std::shared_ptr<Module>> load_module(const ModuleConfig& module, bool set_environment);
 
 // The same checks for a configuration that a program filled in, where each slot names its module. `name` as above;
 // errors count slots from 1: "configuration: slot[2].sessions_max: 0 is not allowed: 1 to 4096".

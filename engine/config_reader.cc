@@ -267,13 +267,10 @@ Status read_placement(const Entry& entry, PlacementConfig& out) {
   return {};
 }
 
-constexpr auto kPolicies = std::to_array<std::pair<std::string_view, KeyPolicy>>(
-    {{"none", KeyPolicy::kNone}, {"trusted-wrap", KeyPolicy::kTrustedWrap}, {"vendor", KeyPolicy::kVendor}});
-
 constexpr auto kKeysRows = std::to_array<Row<KeysConfig>>({
     {"placement", [](const Entry& e, KeysConfig& k) { return read_placement(e, k.placement); }},
     {"quorum", [](const Entry& e, KeysConfig& k) { return e.integer(k.placement.quorum, config_limits::kQuorum); }},
-    {"policy", [](const Entry& e, KeysConfig& k) { return e.word(k.policy, kPolicies); }},
+    {"policy", [](const Entry& e, KeysConfig& k) { return e.word(k.policy, kKeyPolicies); }},
     {"transport_bits",
      [](const Entry& e, KeysConfig& k) { return e.integer(k.transport_bits, config_limits::kTransportBits); }},
     {"trusted_key", [](const Entry& e, KeysConfig& k) { return e.text(k.trusted_key); }},

@@ -143,13 +143,7 @@ Status Engine::Core::open() {
     if (module == config.modules.end()) {
       return fail(ErrorKind::kInvalidConfig, fmt::format("slot {}: no module '{}'", slot.name, slot.module));
     }
-    HSMUX_TRY(std::shared_ptr<Module> loaded, Module::load({.name = module->name,
-                                                            .path = module->path,
-                                                            .environment = module->environment,
-                                                            .init_args = module->init_args,
-                                                            .locks = module->locks,
-                                                            .init_timeout = module->init_timeout,
-                                                            .set_environment = options.set_module_environment}));
+    HSMUX_TRY(std::shared_ptr<Module> loaded, load_module(*module, options.set_module_environment));
     modules.push_back(std::move(loaded));
   }
   HSMUX_CHECK(connect(std::move(modules)));

@@ -49,8 +49,8 @@ Result<std::optional<Bytes>> public_half_in(SlotGroup& group, std::size_t slot, 
 }
 
 // All that is asked of one replica; `check` remembers those before it.
-Status look_at(SlotGroup& group, std::size_t slot, const KeyObject& key, const AlgorithmSpec* spec,
-               std::optional<ReplicaCheck>& check, ReplicaAudit& replica, Deadline deadline) {
+Status look_at(SlotGroup& group, std::size_t slot, const KeyObject& key, std::optional<ReplicaCheck>& check,
+               ReplicaAudit& replica, Deadline deadline) {
   return group.with_session_again(slot, deadline, [&](Lease& lease) -> Status {
     HSMUX_TRY(const KeyHandle handle, group.slots[slot]->key_handle(lease, key.object_class, key.id, false));
     HSMUX_TRY(replica.attributes, read_key_attributes(*lease, handle.handle));
@@ -58,8 +58,7 @@ Status look_at(SlotGroup& group, std::size_t slot, const KeyObject& key, const A
     if (!object) return fail(ErrorKind::kKeyNotFound, "it has just been deleted");
     replica.purposes = object->purposes;
     if (!check) return fail(ErrorKind::kUnsupported, "no algorithm of hsmux can be tried with it");
-    HSMUX_TRY(const RecipeChoice* const choice, group.recipes[slot].get(*spec, *group.slots[slot], lease));
-    return check->check(*choice, group.recipes[slot].quirks(), *lease, handle.handle);
+    return group.check_replica(slot, lease, *check, handle.handle);
   });
 }
 
@@ -93,16 +92,15 @@ KeyAudit audit(SlotGroup& group, const FoundKey& found, Deadline deadline) {
   }
   const AlgorithmSpec* spec = key.kind ? spec_for(*key.kind, key.purposes) : nullptr;
   std::optional<ReplicaCheck> check;
-  if (spec != nullptr && key.object_class == ObjectClass::kSecretKey) check.emplace(*spec, key.id);
-  if (spec != nullptr && spki) check.emplace(*spec, key.bits, *spki);
+  if (spec != nullptr && (spki || key.object_class == ObjectClass::kSecretKey)) {
+    check.emplace(*spec, key.bits, key.id, spki);
+  }
   for_each_slot(found.slots, [&](std::size_t slot) {
     ReplicaAudit replica{
         .slot = group.slots[slot]->name(), .purposes = {}, .attributes = {}, .same = false, .problem = {}};
-    const Status looked = look_at(group, slot, key, spec, check, replica, deadline);
+    const Status looked = look_at(group, slot, key, check, replica, deadline);
     replica.same = looked.has_value();
-    if (!looked) {
-      replica.problem = looked.error().text();
-    }
+    if (!looked) replica.problem = looked.error().text();
     // A wrapping key cannot be tried, and need not be: what it unwraps is.
     if (!looked && (spec != nullptr || !(replica.purposes.wrap || replica.purposes.unwrap))) {
       report.findings.push_back(fmt::format("slot {}: {}", replica.slot, looked.error().message));

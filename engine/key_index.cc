@@ -209,7 +209,8 @@ Result<std::shared_ptr<Key>> KeyIndex::describe(KeyName name, const FoundKey& fo
   const bool secret = key->object_class == ObjectClass::kSecretKey;
   const AlgorithmSpec* spec = key->kind ? spec_for(*key->kind, key->info.purposes) : nullptr;
   if (secret && (std::has_single_bit(found.slots) || spec == nullptr)) return key;
-  ReplicaCheck check(spec != nullptr ? *spec : spec_of(Algorithm::kAes256Gcm), key->id); // of secret keys
+  // Of secret keys.
+  ReplicaCheck check(spec != nullptr ? *spec : spec_of(Algorithm::kAes256Gcm), key->info.bits, key->id, std::nullopt);
   Status outcome;
   for_each_slot(found.slots, [&](std::size_t slot) {
     Status compared = secret ? compare_secret(*key, slot, check, deadline) : add_public_half(*key, slot, deadline);

@@ -13,7 +13,6 @@
 
 #include "engine/request.h"
 #include "engine/slot_group.h"
-#include "mechanisms/replica_check.h"
 
 namespace hsmux {
 

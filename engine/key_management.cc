@@ -65,9 +65,9 @@ std::string_view leftover_text(Leftover verdict) {
 
 } // namespace
 
-Result<KeyManagement::Chosen> KeyManagement::choose(const std::optional<PlacementConfig>& asked) const {
+Result<Replication::Plan> KeyManagement::choose(const std::optional<PlacementConfig>& asked) const {
   const PlacementConfig& placement = asked ? *asked : config_.placement;
-  Chosen chosen;
+  Replication::Plan chosen;
   for (std::size_t slot = 0; slot < group_.slots.size(); ++slot) chosen.slots.push_back(slot);
   chosen.needed = chosen.slots.size();
   switch (placement.kind) {
@@ -139,7 +139,7 @@ Result<KeyManagement::Run> KeyManagement::begin(Deadline deadline) {
 }
 
 // In the first of the slots that makes it, and nowhere else.
-Result<SlotSet> KeyManagement::make_in_one(const Chosen& chosen, const KeyRequest& key, Deadline deadline) {
+Result<SlotSet> KeyManagement::make_in_one(const Replication::Plan& chosen, const KeyRequest& key, Deadline deadline) {
   Error failure = make_error(ErrorKind::kUnavailable, "no slot is up", Retry::kLater);
   for (const std::size_t slot : chosen.slots) {
     if (group_.slots[slot]->state() != SlotState::kReady) continue; // only with a quorum
@@ -167,7 +167,8 @@ Result<std::unique_ptr<TokenSource>> KeyManagement::make_source(std::size_t slot
   return TokenSource::make(std::move(lease), origin, config_.transport_bits);
 }
 
-Result<SlotSet> KeyManagement::make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline) {
+Result<SlotSet> KeyManagement::make_by_wrapping(const Replication::Plan& chosen, const KeyRequest& key,
+                                                Deadline deadline) {
   Result<std::unique_ptr<TokenSource>> made = fail(ErrorKind::kUnavailable, "no slot is up", Retry::kLater);
   for (const std::size_t slot : chosen.slots) {
     if (group_.slots[slot]->state() != SlotState::kReady) continue;
@@ -175,17 +176,15 @@ Result<SlotSet> KeyManagement::make_by_wrapping(const Chosen& chosen, const KeyR
     if (made || chosen.needed == chosen.slots.size()) break; // with a quorum, another one may do it
   }
   HSMUX_TRY(const std::unique_ptr<TokenSource> source, std::move(made));
-  const std::optional<Bytes> spki = source->spki();
-  ReplicaCheck check = spki ? ReplicaCheck(*key.spec, key.bits, *spki) : ReplicaCheck(*key.spec, key.id);
-  return Replication(group_, key, deadline).run(*source, check, {.slots = chosen.slots, .needed = chosen.needed});
+  ReplicaCheck check(*key.spec, key.bits, key.id, source->spki());
+  return Replication(group_, key, deadline).run(*source, check, chosen);
 }
 
-Result<SlotSet> KeyManagement::place_from_host(const Chosen& chosen, const KeyRequest& key, SoftwareKey material,
-                                               Deadline deadline) {
+Result<SlotSet> KeyManagement::place_from_host(const Replication::Plan& chosen, const KeyRequest& key,
+                                               SoftwareKey material, Deadline deadline) {
   HostSource source(std::move(material));
-  const std::optional<Bytes> spki = source.spki();
-  ReplicaCheck check = spki ? ReplicaCheck(*key.spec, key.bits, *spki) : ReplicaCheck(*key.spec, key.id);
-  return Replication(group_, key, deadline).run(source, check, {.slots = chosen.slots, .needed = chosen.needed});
+  ReplicaCheck check(*key.spec, key.bits, key.id, source.spki());
+  return Replication(group_, key, deadline).run(source, check, chosen);
 }
 
 // What the caller is told is what the tokens hold; replicas are compared once more, as every user of the key does.
@@ -207,7 +206,7 @@ Result<KeyInfo> KeyManagement::generate(const GenerateRequest& request, Deadline
   const std::uint32_t bits = request.bits == 0 ? spec.key_bits_default : request.bits;
   HSMUX_CHECK(check_label(request.label));
   HSMUX_CHECK(check_bits(spec, bits));
-  HSMUX_TRY(const Chosen chosen, choose(request.placement));
+  HSMUX_TRY(const Replication::Plan chosen, choose(request.placement));
   HSMUX_TRY(const auto run, begin(deadline));
 
   std::array<std::uint8_t, kNewIdBytes> id{};
@@ -263,7 +262,7 @@ Result<KeyInfo> KeyManagement::import(const ImportRequest& request, Deadline dea
   HSMUX_TRY(const Bytes spki, software_key_spki(material));
   HSMUX_TRY(const PublicKeyFacts facts, describe_spki(spki));
   HSMUX_CHECK(check_kind_of_import(spec, facts));
-  HSMUX_TRY(const Chosen chosen, choose(request.placement));
+  HSMUX_TRY(const Replication::Plan chosen, choose(request.placement));
   HSMUX_TRY(const auto run, begin(deadline));
   std::array<std::uint8_t, kNewIdBytes> id{};
   HSMUX_CHECK(random_bytes(id));
@@ -305,7 +304,7 @@ Result<KeyManagement::Leaving> KeyManagement::source_of(std::unique_ptr<HeldLeas
 }
 
 Result<KeyInfo> KeyManagement::replicate(const ReplicateRequest& request, Deadline deadline) {
-  HSMUX_TRY(const Chosen chosen, choose(request.placement));
+  HSMUX_TRY(const Replication::Plan chosen, choose(request.placement));
   HSMUX_TRY(const auto run, begin(deadline));
   index_.clear(); // where the key is now, not where it was
   HSMUX_TRY(const std::shared_ptr<const Key> key, index_.find(request.key, deadline));
@@ -329,14 +328,12 @@ Result<KeyInfo> KeyManagement::replicate(const ReplicateRequest& request, Deadli
   const SlotSet sources = key->slots & group_.connected();
   if (sources == 0) return fail(ErrorKind::kUnavailable, "no slot that has the key is up", Retry::kLater);
   const auto from = static_cast<std::size_t>(std::countr_zero(sources));
-  ReplicaCheck check = secret ? ReplicaCheck(*spec, key->id) : ReplicaCheck(*spec, key->info.bits, *key->spki);
+  ReplicaCheck check(*spec, key->info.bits, key->id, key->spki);
   HSMUX_TRY(std::unique_ptr<HeldLease> lease, HeldLease::take(group_, from, deadline));
   if (secret) { // encrypts the block that the copies are to decrypt
     Slot& slot = *group_.slots[from];
-    SlotRecipes& recipes = group_.recipes[from];
-    HSMUX_TRY(const RecipeChoice* const choice, lease->noted(recipes.get(*spec, slot, lease->lease())));
     HSMUX_TRY(const KeyHandle handle, lease->noted(slot.key_handle(lease->lease(), key->object_class, key->id, false)));
-    HSMUX_CHECK(lease->noted(check.check(*choice, recipes.quirks(), lease->session(), handle.handle)));
+    HSMUX_CHECK(lease->noted(group_.check_replica(from, lease->lease(), check, handle.handle)));
   }
   HSMUX_TRY(const Leaving leaving, source_of(std::move(lease), *key, request.trusted_key));
   const KeyRequest copy{.spec = spec,

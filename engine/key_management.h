@@ -35,11 +35,7 @@ public:
   Result<KeyInfo> remove(KeyName name, Deadline deadline);
 
 private:
-  struct Chosen {
-    std::vector<std::size_t> slots; // in order of preference
-    std::size_t needed;             // how many of them must succeed
-  };
-  Result<Chosen> choose(const std::optional<PlacementConfig>& placement) const;
+  Result<Replication::Plan> choose(const std::optional<PlacementConfig>& placement) const;
   Status check_up(std::span<const std::size_t> slots) const;
   // One run at a time: two could wait for each other's sessions. It lasts as long as the Run.
   struct EndOfRun {
@@ -47,10 +43,11 @@ private:
   };
   using Run = std::unique_ptr<KeyManagement, EndOfRun>;
   Result<Run> begin(Deadline deadline);
-  Result<SlotSet> make_in_one(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
+  Result<SlotSet> make_in_one(const Replication::Plan& chosen, const KeyRequest& key, Deadline deadline);
   Result<std::unique_ptr<TokenSource>> make_source(std::size_t slot, const KeyRequest& key, Deadline deadline);
-  Result<SlotSet> make_by_wrapping(const Chosen& chosen, const KeyRequest& key, Deadline deadline);
-  Result<SlotSet> place_from_host(const Chosen& chosen, const KeyRequest& key, SoftwareKey material, Deadline deadline);
+  Result<SlotSet> make_by_wrapping(const Replication::Plan& chosen, const KeyRequest& key, Deadline deadline);
+  Result<SlotSet> place_from_host(const Replication::Plan& chosen, const KeyRequest& key, SoftwareKey material,
+                                  Deadline deadline);
   struct Leaving {
     std::unique_ptr<KeySource> source;
     bool by_trusted_key = false; // and so are its copies

@@ -45,10 +45,7 @@ Result<std::unique_ptr<TokenSource>> TokenSource::make(std::unique_ptr<HeldLease
   made->key_ = SessionObject(source.session(), key.handle);
   if (key.public_key) {
     made->public_half_ = SessionObject(source.session(), *key.public_key);
-    KeyObject object;
-    object.handle = *key.public_key;
-    object.kind = request.spec->key;
-    HSMUX_TRY(made->spki_, source.noted(read_spki(source.session(), object)));
+    HSMUX_TRY(made->spki_, source.noted(read_spki(source.session(), *key.public_key, request.spec->key)));
   }
   HSMUX_CHECK(made->wrap(key.handle, *request.quirks));
   return made;

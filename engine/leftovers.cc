@@ -66,22 +66,18 @@ Status finish(SlotGroup& group, std::size_t slot, const Found& found, const Key&
   if (spec == nullptr) return fail(ErrorKind::kUnsupported, "no algorithm of ours uses such a key");
   const bool secret = key.object_class == ObjectClass::kSecretKey;
   if (!secret && !key.spki) return fail(ErrorKind::kUnsupported, "the other slots have no public half to compare with");
-  ReplicaCheck check = secret ? ReplicaCheck(*spec, key.id) : ReplicaCheck(*spec, key.info.bits, *key.spki);
-  const auto prove = [&](std::size_t where, Lease& lease, ObjectHandle handle) -> Status {
-    HSMUX_TRY(const RecipeChoice* const choice, group.recipes[where].get(*spec, *group.slots[where], lease));
-    return check.check(*choice, group.recipes[where].quirks(), *lease, handle);
-  };
+  ReplicaCheck check(*spec, key.info.bits, key.id, key.spki);
   if (secret) {
     const SlotSet others = key.slots & group.ready() & ~slot_bit(slot);
     if (others == 0) return fail(ErrorKind::kUnavailable, "no other slot that has the key is up", Retry::kLater);
     const auto other = static_cast<std::size_t>(std::countr_zero(others));
     HSMUX_CHECK(group.with_session_again(other, deadline, [&](Lease& lease) -> Status {
       HSMUX_TRY(const KeyHandle handle, group.slots[other]->key_handle(lease, key.object_class, key.id, false));
-      return prove(other, lease, handle.handle);
+      return group.check_replica(other, lease, check, handle.handle);
     }));
   }
   return group.with_session(slot, deadline, [&](Lease& lease) -> Status {
-    HSMUX_CHECK(prove(slot, lease, found.key->handle));
+    HSMUX_CHECK(group.check_replica(slot, lease, check, found.key->handle));
     if (found.public_half) HSMUX_CHECK(rename_object(*lease, *found.public_half, key.id, key.info.label));
     return rename_object(*lease, found.key->handle, key.id, key.info.label);
   });
@@ -91,10 +87,8 @@ Status remove(SlotGroup& group, std::size_t slot, const Found& found, Deadline d
   HSMUX_CHECK(remove_key_from(group, slot, found.cka_id, deadline));
   // A public half that had its name already, without a private one.
   return group.with_session_again(slot, deadline, [&](Lease& lease) -> Status {
-    for (const ObjectClass object_class : {ObjectClass::kPrivateKey, ObjectClass::kSecretKey}) {
-      HSMUX_TRY(const auto named, lease->find(key_template_by_id(object_class, found.mark.id)));
-      if (!named.empty()) return {};
-    }
+    HSMUX_TRY(const bool named, has_key(*lease, found.mark.id));
+    if (named) return {};
     HSMUX_TRY(const auto halves, lease->find(key_template_by_id(ObjectClass::kPublicKey, found.mark.id)));
     for (const ObjectHandle handle : halves) HSMUX_CHECK(lease->destroy(handle));
     return {};

@@ -49,16 +49,15 @@ Status Replication::refuse_where_it_is(HeldLease& lease) {
 
 Result<MadeKey> Replication::place(std::size_t slot, KeySource& source, ReplicaCheck& check) {
   HSMUX_TRY(HeldLease* const lease, lease_of(slot, source));
-  HSMUX_TRY(const RecipeChoice* const choice,
-            lease->noted(group_.recipes[slot].get(*key_.spec, *group_.slots[slot], lease->lease())));
-  const Quirks& quirks = group_.recipes[slot].quirks();
+  // Known before anything is made: a slot that is not up to it refuses, and its row says how keys are made.
+  HSMUX_CHECK(lease->noted(group_.recipes[slot].get(*key_.spec, *group_.slots[slot], lease->lease())));
   HSMUX_CHECK(refuse_where_it_is(*lease));
   KeyRequest unfinished = key_;
   unfinished.id = mark_;
   unfinished.label = kUnfinishedLabel;
-  unfinished.quirks = &quirks;
+  unfinished.quirks = &group_.recipes[slot].quirks();
   HSMUX_TRY(const MadeKey made, source.put(*lease, unfinished));
-  HSMUX_CHECK(lease->noted(check.check(*choice, quirks, lease->session(), made.handle)));
+  HSMUX_CHECK(lease->noted(group_.check_replica(slot, lease->lease(), check, made.handle)));
   return made;
 }
 

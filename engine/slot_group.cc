@@ -48,4 +48,9 @@ Result<std::size_t> SlotGroup::find(std::string_view name) const {
               fmt::format("no slot is named '{}'; configured are: {}", name, fmt::join(names(router.all()), ", ")));
 }
 
+Status SlotGroup::check_replica(std::size_t slot, Lease& lease, ReplicaCheck& check, ObjectHandle key) {
+  HSMUX_TRY(const RecipeChoice* const choice, recipes[slot].get(check.spec(), *slots[slot], lease));
+  return check.check(*choice, recipes[slot].quirks(), *lease, key);
+}
+
 } // namespace hsmux

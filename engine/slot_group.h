@@ -10,6 +10,7 @@
 #include "engine/attempt.h"
 #include "engine/router.h"
 #include "engine/slot_recipes.h"
+#include "mechanisms/replica_check.h"
 
 namespace hsmux {
 
@@ -26,6 +27,8 @@ struct SlotGroup {
   [[nodiscard]] std::vector<std::string> names(SlotSet set) const;
   // Errors: kInvalidArgument with the names that there are.
   [[nodiscard]] Result<std::size_t> find(std::string_view name) const;
+  // Is the key at `key`, in the slot of this session, the one that `check` is about? By the slot's own recipe.
+  Status check_replica(std::size_t slot, Lease& lease, ReplicaCheck& check, ObjectHandle key);
 
   // Runs `work(Lease&)` with a session of one slot and gives the session back with the status of its result.
   template <class Work>

@@ -149,19 +149,24 @@ Status rename_object(Session& session, ObjectHandle object, ByteView id, std::st
 }
 
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key) {
+  if (public_key.kind) return read_spki(session, public_key.handle, *public_key.kind);
+  return fail(ErrorKind::kUnsupported, fmt::format("the public key of kind {} cannot be read", public_key.kind_text));
+}
+
+Result<Bytes> read_spki(Session& session, ObjectHandle public_key, KeyKind kind) {
   constexpr auto kParts = std::to_array<unsigned long>({CKA_EC_PARAMS, CKA_EC_POINT, CKA_MODULUS, CKA_PUBLIC_EXPONENT});
-  HSMUX_TRY(const Values values, session.attributes(public_key.handle, kParts));
-  const auto has = [&](KeyFamily family) { return public_key.kind && key_family(*public_key.kind) == family; };
-  if (has(KeyFamily::kEc) && values[1]) {
-    HSMUX_TRY(const Bytes point, ec_point_from_attribute(curve_of(*public_key.kind), *values[1]));
-    return ec_spki(curve_of(*public_key.kind), point);
+  HSMUX_TRY(const Values values, session.attributes(public_key, kParts));
+  const KeyFamily family = key_family(kind);
+  if (family == KeyFamily::kEc && values[1]) {
+    HSMUX_TRY(const Bytes point, ec_point_from_attribute(curve_of(kind), *values[1]));
+    return ec_spki(curve_of(kind), point);
   }
-  if (has(KeyFamily::kEdwards) && values[1]) {
+  if (family == KeyFamily::kEdwards && values[1]) {
     HSMUX_TRY(const Bytes point, ed25519_point_from_attribute(*values[1]));
     return ed25519_spki(point);
   }
-  if (has(KeyFamily::kRsa) && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
-  return fail(ErrorKind::kUnsupported, fmt::format("the public key of kind {} cannot be read", public_key.kind_text));
+  if (family == KeyFamily::kRsa && values[2] && values[3]) return rsa_spki(*values[2], *values[3]);
+  return fail(ErrorKind::kUnsupported, fmt::format("the public key of kind {} cannot be read", key_kind_name(kind)));
 }
 
 } // namespace hsmux

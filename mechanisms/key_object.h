@@ -48,5 +48,7 @@ Status rename_object(Session& session, ObjectHandle object, ByteView id, std::st
 
 // DER SubjectPublicKeyInfo of a public key object. Errors: kUnsupported for kinds and encodings that we do not know.
 Result<Bytes> read_spki(Session& session, const KeyObject& public_key);
+// The same of an object whose kind is known.
+Result<Bytes> read_spki(Session& session, ObjectHandle public_key, KeyKind kind);
 
 } // namespace hsmux

@@ -52,11 +52,7 @@ private:
     return import_into_token(session, request, key);
   }
   void read_public_key(Session& session, const AlgorithmSpec& spec) {
-    KeyObject object;
-    object.handle = *key_->public_key();
-    object.object_class = ObjectClass::kPublicKey;
-    object.kind = spec.key;
-    Result<Bytes> spki = read_spki(session, object);
+    Result<Bytes> spki = read_spki(session, *key_->public_key(), spec.key);
     if (spki) {
       spki_ = std::move(*spki);
     } else {

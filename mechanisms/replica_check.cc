@@ -26,11 +26,8 @@ const AlgorithmSpec* spec_for(KeyKind kind, const KeyPurposes& purposes) {
   return nullptr;
 }
 
-ReplicaCheck::ReplicaCheck(const AlgorithmSpec& spec, std::uint32_t bits, ByteView spki)
-    : spec_(spec), bits_(bits), spki_(spki.begin(), spki.end()) {}
-
-ReplicaCheck::ReplicaCheck(const AlgorithmSpec& spec, ByteView key_id)
-    : spec_(spec), key_id_(key_id.begin(), key_id.end()) {}
+ReplicaCheck::ReplicaCheck(const AlgorithmSpec& spec, std::uint32_t bits, ByteView key_id, std::optional<Bytes> spki)
+    : spec_(spec), bits_(bits), key_id_(key_id.begin(), key_id.end()), spki_(std::move(spki)) {}
 
 Status ReplicaCheck::check(const RecipeChoice& choice, const Quirks& quirks, Session& session, ObjectHandle key) {
   if (choice.recipe == nullptr) {
@@ -42,9 +39,9 @@ Status ReplicaCheck::check(const RecipeChoice& choice, const Quirks& quirks, Ses
     if (spec_.signs) challenge.insert(challenge.begin(), kPurpose.begin(), kPurpose.end());
     challenge_ = std::move(challenge);
   }
-  if (key_family(spec_.key) == KeyFamily::kAes) return check_secret(*choice.recipe, quirks, session, key);
-  Status same = spec_.signs ? try_sign(spec_, *choice.recipe, session, key, spki_, challenge_, bits_)
-                            : try_decrypt_from_host(spec_, *choice.recipe, quirks, session, key, spki_, challenge_);
+  if (!spki_) return check_secret(*choice.recipe, quirks, session, key);
+  Status same = spec_.signs ? try_sign(spec_, *choice.recipe, session, key, *spki_, challenge_, bits_)
+                            : try_decrypt_from_host(spec_, *choice.recipe, quirks, session, key, *spki_, challenge_);
   if (same) return same;
   const ErrorKind kind = same.error().kind;
   if (kind == ErrorKind::kSignatureInvalid || kind == ErrorKind::kDecryptFailed) return fail(another_key());

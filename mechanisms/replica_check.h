@@ -12,10 +12,9 @@ const AlgorithmSpec* spec_for(KeyKind kind, const KeyPurposes& purposes);
 
 class ReplicaCheck {
 public:
-  // Public keys: each replica signs a random message of ours, or decrypts what was encrypted for `spki`.
-  ReplicaCheck(const AlgorithmSpec& spec, std::uint32_t bits, ByteView spki);
-  // AES: the first replica encrypts a random block, bound to `key_id`, and the others decrypt it.
-  ReplicaCheck(const AlgorithmSpec& spec, ByteView key_id);
+  // With a public half: each replica signs a random message of ours, or decrypts what was encrypted for `spki`. AES,
+  // which has none: the first replica encrypts a random block, bound to `key_id`, and the others decrypt it.
+  ReplicaCheck(const AlgorithmSpec& spec, std::uint32_t bits, ByteView key_id, std::optional<Bytes> spki);
 
   [[nodiscard]] const AlgorithmSpec& spec() const { return spec_; }
   // Errors: kKeyUnusable when the key is another one, kUnsupported when the slot has no recipe for it, or a call's.
@@ -25,8 +24,9 @@ private:
   Status check_secret(const RecipeSpec& recipe, const Quirks& quirks, Session& session, ObjectHandle key);
 
   const AlgorithmSpec& spec_;
-  std::uint32_t bits_ = 0;
-  Bytes spki_, key_id_;
+  std::uint32_t bits_;
+  Bytes key_id_;
+  std::optional<Bytes> spki_;
   Bytes challenge_, envelope_;
 };
 

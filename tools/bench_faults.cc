@@ -1,4 +1,5 @@
 #include "tools/bench_faults.h"
+#include "tools/file_io.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -120,15 +121,6 @@ struct FaultOutcome {
 
 double ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
-Status write_file(const std::string& path, const std::string& text) {
-  std::ofstream out(path); // in a folder of mode 0700
-  out << text;
-  out.close();
-  std::filesystem::permissions(path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-  if (out) return {};
-  return fail(ErrorKind::kIo, "cannot write " + path);
-}
-
 class FaultBench {
 public:
   explicit FaultBench(const FaultBenchOptions& options) : options_(options) {}
@@ -154,8 +146,8 @@ public:
           fmt::format("[[slot]]\nname = '{}'\ntoken_label = '{}'\npin = {{ file = '{}/pin' }}\n", slot, slot, folder_);
     }
     settings += "[[hsm]]\nengines = 8\n[[time]]\nfunction = 'C_Sign'\nus = 1000\n";
-    HSMUX_CHECK(write_file(folder_ + "/sim.toml", settings));
-    HSMUX_CHECK(write_file(folder_ + "/pin", "1234"));
+    HSMUX_CHECK(write_new_file(folder_ + "/sim.toml", bytes_of(settings), 0600));
+    HSMUX_CHECK(write_new_file(folder_ + "/pin", bytes_of("1234"), 0600));
     HSMUX_TRY(Config parsed, parse_config(config, "bench faults", folder_));
     EngineOptions engine_options;
     engine_options.set_module_environment = true;

@@ -154,13 +154,7 @@ Status BenchLoop::prepare_raw(Caller& caller, std::size_t number) {
   const std::size_t slot = number % config_.slots.size();
   const SlotConfig& configured = config_.slots[slot];
   const auto module = std::ranges::find(config_.modules, configured.module, &ModuleConfig::name);
-  HSMUX_TRY(const std::shared_ptr<Module> loaded, Module::load({.name = module->name,
-                                                                .path = module->path,
-                                                                .environment = module->environment,
-                                                                .init_args = module->init_args,
-                                                                .locks = module->locks,
-                                                                .init_timeout = module->init_timeout,
-                                                                .set_environment = false}));
+  HSMUX_TRY(const std::shared_ptr<Module> loaded, load_module(*module, false));
   const SlotReport report = engine_->slots().at(slot);
   const auto chosen = std::ranges::find(report.algorithms, spec_->name, &AlgorithmOnSlot::algorithm);
   const auto recipe = chosen == report.algorithms.end()

@@ -146,9 +146,9 @@ Result<ExitCode> public_key(Program& program, const PublicKeyOptions& options) {
 
 Result<std::optional<KeyPolicy>> policy_of(const std::string& text) {
   if (text.empty()) return std::nullopt;
-  if (text == "none") return KeyPolicy::kNone;
-  if (text == "trusted-wrap") return KeyPolicy::kTrustedWrap;
-  if (text == "vendor") return KeyPolicy::kVendor;
+  for (const auto& [name, policy] : kKeyPolicies) {
+    if (text == name) return policy;
+  }
   return fail(ErrorKind::kInvalidArgument, "--policy is none, trusted-wrap or vendor");
 }
 

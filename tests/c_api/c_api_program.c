@@ -6,14 +6,7 @@
 
 #include "engine/hsmux.h"
 
-static int failures = 0;
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                                  \
-      ++failures;                                                                                                      \
-    }                                                                                                                  \
-  } while (0)
+#include "tests/c_api/check.h"
 
 static const uint8_t kMessage[] = "an event to be signed";
 static volatile int log_lines = 0, events = 0, visits = 0;

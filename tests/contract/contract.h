@@ -62,6 +62,8 @@ protected:
                   std::string_view label);
   // The tokens have this mechanism; where they do not, the test skips itself.
   [[nodiscard]] bool offered(CK_MECHANISM_TYPE type) const;
+  // The module under test, as the engine has it loaded.
+  [[nodiscard]] std::shared_ptr<Module> module() const;
   // A session of the test's own. The engine is open, so the token is logged in.
   [[nodiscard]] Session session(std::size_t slot) const;
   void remember(const Bytes& id) { made_.push_back(id); }
@@ -87,7 +89,6 @@ protected:
   std::unique_ptr<Engine> engine_;
 
 private:
-  [[nodiscard]] std::shared_ptr<Module> module() const;
   void remove_keys();
   std::vector<Bytes> made_;
 };

@@ -231,14 +231,7 @@ TEST_F(Faults, SofthsmsTokenFolderMovedAwayAndBackIsRecoveredFrom) {
   engine_ = std::move(*opened);
   make_key(kEcdsa, "orders");
   // The engine initialises it again: from then on it may finalise it, too.
-  const auto loaded = Module::load({.name = "test",
-                                    .path = tokens_->module_path(),
-                                    .environment = config().modules.front().environment,
-                                    .init_args = {},
-                                    .init_timeout = std::chrono::seconds(30),
-                                    .set_environment = false});
-  ASSERT_TRUE(loaded.has_value()) << why(loaded);
-  EXPECT_EQ((*loaded)->functions().C_Finalize(nullptr), CKR_OK);
+  EXPECT_EQ(module()->functions().C_Finalize(nullptr), CKR_OK);
   EXPECT_TRUE(eventually([&] { return sign("orders", message_, within(seconds(1))).has_value(); }));
 
   std::filesystem::rename(folder, folder + ".away");

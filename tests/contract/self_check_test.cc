@@ -138,14 +138,7 @@ TEST_F(SelfChecks, AModuleThatSomebodyFinalisedIsInitialisedAgainAndNobodyNotice
   const char* own = std::getenv("HSMUX_SIM_CONFIG");
   if (own != nullptr) GTEST_SKIP() << "the simulator's own tokens go with C_Finalize";
   open_with_key();
-  const auto loaded = Module::load({.name = "test",
-                                    .path = tokens_->module_path(),
-                                    .environment = config().modules.front().environment,
-                                    .init_args = {},
-                                    .init_timeout = std::chrono::seconds(30),
-                                    .set_environment = false});
-  ASSERT_TRUE(loaded.has_value()) << why(loaded);
-  EXPECT_EQ((*loaded)->functions().C_Finalize(nullptr), CKR_OK);
+  EXPECT_EQ(module()->functions().C_Finalize(nullptr), CKR_OK);
   for (int i = 0; i < 10; ++i) {
     const auto signature = sign("orders", message_);
     EXPECT_TRUE(signature.has_value()) << why(signature);

@@ -8,14 +8,7 @@
 
 #include "metrics/hsmux_metrics.h"
 
-static int failures = 0;
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                                  \
-      ++failures;                                                                                                      \
-    }                                                                                                                  \
-  } while (0)
+#include "tests/c_api/check.h"
 
 static volatile int events = 0, log_lines = 0;
 

@@ -69,13 +69,7 @@ Result<std::unique_ptr<RawSlot>> RawSlot::open(Engine& engine, const Config& con
   raw->workload_ = &workload;
   const SlotConfig& configured = config.slots.at(slot);
   const auto module = std::ranges::find(config.modules, configured.module, &ModuleConfig::name);
-  HSMUX_TRY(const std::shared_ptr<Module> loaded, Module::load({.name = module->name,
-                                                                .path = module->path,
-                                                                .environment = module->environment,
-                                                                .init_args = module->init_args,
-                                                                .locks = module->locks,
-                                                                .init_timeout = module->init_timeout,
-                                                                .set_environment = true}));
+  HSMUX_TRY(const std::shared_ptr<Module> loaded, load_module(*module, true));
   const std::vector<SlotReport> reports = engine.slots();
   const auto report = std::ranges::find(reports, configured.name, &SlotReport::name);
   if (report == reports.end()) return fail(ErrorKind::kUnavailable, "slot " + configured.name + " is not open");
