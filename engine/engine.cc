@@ -196,7 +196,16 @@ Result<KeyInfo> Engine::import_key(const ImportRequest& request) {
 Result<AuditReport> Engine::audit_keys(const AuditRequest& request) {
   const Core::Call call(*core_);
   HSMUX_CHECK(call.admitted);
-  return hsmux::audit_keys(core_->group, core_->index, request.name, core_->generation_deadline(request.options));
+  Result<AuditReport> report =
+      hsmux::audit_keys(core_->group, core_->index, request.name, core_->generation_deadline(request.options));
+  AuditRecord record{.event = "key-audit", .key = std::string(request.name)};
+  if (report) {
+    record.detail = fmt::format("{} keys, {} findings", report->keys.size(), findings_of(*report));
+  } else {
+    record.error = report.error();
+  }
+  core_->audit->write(record);
+  return report;
 }
 
 Result<std::vector<KeyInfo>> Engine::list_keys(std::string_view name, const RequestOptions& options) {

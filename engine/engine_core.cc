@@ -349,6 +349,23 @@ Result<KeyInfo> Engine::Core::generate(const GenerateRequest& request) {
   return info;
 }
 
+void Engine::Core::tell_of(const LeftoverReport& found) {
+  constexpr std::array<std::string_view, 3> kBecame{
+      "is left alone: its owner may be at work, or not all slots are up",
+      "was finished: it is the key that other slots have",
+      "was removed",
+  };
+  const std::string_view became = kBecame.at(static_cast<std::size_t>(found.verdict));
+  log(found.failure ? LogLevel::kWarning : LogLevel::kInfo,
+      fmt::format("slot {}: key id {}, left unfinished by an earlier run, {}{}", found.slot, found.id, became,
+                  found.failure ? ": " + found.failure->text() : ""));
+  audit->write({.event = "key-leftover",
+                .key_id = found.id,
+                .slot = found.slot,
+                .detail = std::string(became),
+                .error = found.failure});
+}
+
 Result<KeyInfo> Engine::Core::remove_key(KeyName name, Deadline deadline) {
   return audited("key-delete", name, {}, management.remove(name, deadline));
 }

@@ -16,7 +16,9 @@ namespace hsmux {
 struct Engine::Core {
   Core(Config config_, EngineOptions options_)
       : config(std::move(config_)), options(std::move(options_)), index(group),
-        management(group, index, config.keys, [this](LogLevel level, const std::string& text) { log(level, text); }),
+        management(
+            group, index, config.keys, [this](LogLevel level, const std::string& text) { log(level, text); },
+            [this](const LeftoverReport& found) { tell_of(found); }),
         runner(group, index, options.events, config.self_check.verify_share),
         workers(threads_max(config), [this](TimePoint now) { return group.router.expire(now); }) {}
 
@@ -47,6 +49,7 @@ struct Engine::Core {
   Status verify(const VerifyRequest& request);
   Status random(std::span<std::uint8_t> out, const RequestOptions& options_);
   Result<KeyInfo> generate(const GenerateRequest& request);
+  void tell_of(const LeftoverReport& found);
   Result<KeyInfo> remove_key(KeyName name, Deadline deadline);
   // What was done to a key stands in the audit log, however it ended.
   Result<KeyInfo> audited(std::string_view event, std::string_view key, std::string_view algorithm,

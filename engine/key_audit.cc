@@ -132,6 +132,12 @@ std::vector<std::string> attribute_findings(const ReplicaAudit& replica) {
   return found;
 }
 
+std::size_t findings_of(const AuditReport& report) {
+  std::size_t count = report.unfinished.size() + report.slots_not_asked.size();
+  for (const KeyAudit& key : report.keys) count += key.findings.size();
+  return count;
+}
+
 Result<AuditReport> audit_keys(SlotGroup& group, KeyIndex& index, std::string_view name, Deadline deadline) {
   KeyQuery query;
   if (!name.empty()) {

@@ -7,7 +7,6 @@
 #include <array>
 
 #include "engine/key_removal.h"
-#include "engine/leftovers.h"
 #include "mechanisms/key_name.h"
 
 namespace hsmux {
@@ -52,15 +51,6 @@ Status check_key_wrap(const SlotGroup& group, std::size_t slot, const Quirks& qu
   HSMUX_TRY(const std::vector<MechanismOffer> offers,
             read_mechanisms(where.module(), where.token().slot_id, where.name()));
   return hsmux::check_key_wrap(quirks, offers);
-}
-
-std::string_view leftover_text(Leftover verdict) {
-  switch (verdict) {
-  case Leftover::kLeave: return "is left alone: its owner may be at work, or not all slots are up";
-  case Leftover::kFinish: return "was finished: it is the key that other slots have";
-  case Leftover::kRemove: return "was removed";
-  }
-  return "";
 }
 
 } // namespace
@@ -130,11 +120,7 @@ Result<KeyManagement::Run> KeyManagement::begin(Deadline deadline) {
     running_ = true;
   }
   Run run(this);
-  for (const LeftoverReport& found : clear_leftovers(group_, index_, deadline)) {
-    log_(found.failure ? LogLevel::kWarning : LogLevel::kInfo,
-         fmt::format("slot {}: key id {}, left unfinished by an earlier run, {}{}", found.slot, found.id,
-                     leftover_text(found.verdict), found.failure ? ": " + found.failure->text() : ""));
-  }
+  for (const LeftoverReport& found : clear_leftovers(group_, index_, deadline)) leftover_(found);
   return run;
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/key_index.h"
 #include "engine/key_source.h"
+#include "engine/leftovers.h"
 #include "engine/log.h"
 #include "engine/replicate.h"
 
@@ -18,8 +19,11 @@ namespace hsmux {
 
 class KeyManagement {
 public:
-  KeyManagement(SlotGroup& group, KeyIndex& index, const KeysConfig& config, LogSink log)
-      : group_(group), index_(index), config_(config), log_(std::move(log)) {}
+  // Told of each leftover of a crashed run that was found, and what became of it.
+  using LeftoverSink = std::function<void(const LeftoverReport&)>;
+
+  KeyManagement(SlotGroup& group, KeyIndex& index, const KeysConfig& config, LogSink log, LeftoverSink leftover)
+      : group_(group), index_(index), config_(config), log_(std::move(log)), leftover_(std::move(leftover)) {}
 
   // Errors: kInvalidArgument (label, bits), kUnsupported (a slot that does not make or wrap such keys), kUnavailable (a
   // chosen slot is down). Whatever was made before a failure is removed.
@@ -60,6 +64,7 @@ private:
   KeyIndex& index_;
   const KeysConfig& config_;
   const LogSink log_;
+  const LeftoverSink leftover_;
   std::mutex run_mutex_; // guards running_
   std::condition_variable run_ended_;
   bool running_ = false;

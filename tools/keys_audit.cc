@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "engine/key_audit.h"
 #include "tools/keys.h"
 #include "tools/terminal.h"
 
@@ -74,16 +75,10 @@ std::string report_text(const AuditReport& report) {
   }
   for (const std::string& slot : report.slots_not_asked)
     text += fmt::format("! slot {} is down: not looked at\n", slot);
-  std::size_t findings = report.unfinished.size() + report.slots_not_asked.size();
-  for (const KeyAudit& key : report.keys) findings += key.findings.size();
+  const std::size_t findings = findings_of(report);
   text += fmt::format("{} key{}, {} finding{}\n", report.keys.size(), report.keys.size() == 1 ? "" : "s", findings,
                       findings == 1 ? "" : "s");
   return text;
-}
-
-bool clean(const AuditReport& report) {
-  const bool keys = std::ranges::all_of(report.keys, [](const KeyAudit& key) { return key.findings.empty(); });
-  return keys && report.unfinished.empty() && report.slots_not_asked.empty();
 }
 
 Result<ExitCode> audit(Program& program, const std::string& name) {
@@ -93,7 +88,7 @@ Result<ExitCode> audit(Program& program, const std::string& name) {
   const Progress progress("auditing keys");
   HSMUX_TRY(const AuditReport report, engine->audit_keys({.name = name, .options = program.request_options()}));
   HSMUX_CHECK(program.options.json ? Program::print_json(report_json(report)) : Program::print(report_text(report)));
-  return clean(report) ? ExitCode::kOk : ExitCode::kNo;
+  return findings_of(report) == 0 ? ExitCode::kOk : ExitCode::kNo;
 }
 
 } // namespace

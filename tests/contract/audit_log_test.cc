@@ -46,6 +46,33 @@ TEST_F(Audited, KeysLoginsStatesAndRefusalsStandInTheLogAndNoSecretDoes) {
   for (std::size_t slot = 0; slot < 2; ++slot) EXPECT_THAT(log(), Not(HasSubstr(tokens_->pin(slot) + "\"")));
 }
 
+TEST_F(Audited, EveryWayToKeysStandsInTheLog) {
+  open("[audit]\npath = 'audit.jsonl'", "session_copies = 'off'");
+  make_key(kEcdsa, "orders");
+  EXPECT_FALSE(engine().replicate({.key = "orders", .placement = {}, .trusted_key = {}, .options = {}}).has_value());
+  EXPECT_TRUE(logged(R"("event":"key-replicate","key":"orders")"));
+  EXPECT_FALSE(engine()
+                   .import_key({.label = "moved", .algorithm = kEcdsa, .pkcs8 = {}, .placement = {}, .options = {}})
+                   .has_value());
+  EXPECT_TRUE(logged(R"("event":"key-import","key":"moved")"));
+  ASSERT_TRUE(engine().audit_keys({.name = "orders", .options = {}}).has_value());
+  EXPECT_TRUE(logged(R"("event":"key-audit","key":"orders")"));
+  EXPECT_TRUE(logged("1 keys, 0 findings"));
+  // A run that could not undo leaves an unfinished key, which the next run finds.
+  sim_->answer_for_slot(slot_id(1), "C_UnwrapKey", CKR_FUNCTION_CANCELED, 1, 1);
+  sim_->answer_for_slot(slot_id(0), "C_DestroyObject", CKR_ACTION_PROHIBITED, 0, 4);
+  const GenerateRequest more{.label = "more",
+                             .algorithm = kEcdsa,
+                             .bits = 0,
+                             .placement = PlacementConfig{},
+                             .software_key = false,
+                             .options = {}};
+  ASSERT_FALSE(engine().generate(more).has_value());
+  sim_->clear_answers();
+  make_key(kEcdsa, "later");
+  EXPECT_TRUE(logged(R"("event":"key-leftover")"));
+}
+
 TEST_F(Audited, AnAuditLogThatCannotBeWrittenRefusesTheEngine) {
   const auto opened = try_open(config("[audit]\npath = '/nowhere/audit.jsonl'"));
   EXPECT_EQ(error_of(opened).kind, ErrorKind::kIo);
